@@ -1,0 +1,122 @@
+"""Waveform to spectrogram image and back: the idea of Riffusion.
+
+A column is a moment, a row a mel band with low frequencies at the bottom, darkness is amplitude. One channel is
+replicated to RGB; a stereo image holds left in green and right in blue, and nothing in red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+
+from riffusion_space.audio import Waveform
+from riffusion_space.mel import mel_amplitudes
+from riffusion_space.phase import reconstruct
+from riffusion_space.spectrogram import SpectrogramParams, from_exif, has_params, to_exif
+
+# Mel amplitude of pixel 0 in an image that does not say: the original's 30e6, for samples in -1..1.
+DEFAULT_MAX_VALUE = 30e6 / 32768
+
+
+def amplitudes_to_pixels(mel: torch.Tensor, max_value: float, params: SpectrogramParams) -> torch.Tensor:
+    """Mel amplitudes to 8-bit pixels, truncated as the original does.
+
+    Args:
+        mel: (..., bands, columns), not negative, lowest band first.
+        max_value: amplitude of pixel 0; what is above is clipped. 0, for silence, makes every pixel 255.
+
+    Returns:
+        uint8 (..., rows, columns), lowest band in the last row.
+    """
+    level = (mel / max_value).clamp_(max=1) if max_value > 0 else torch.zeros_like(mel)
+    pixels = level.pow_(params.power_for_image).mul_(-255).add_(255)
+    return pixels.to(torch.uint8).flip(-2)
+
+
+def pixels_to_amplitudes(pixels: torch.Tensor, max_value: float, params: SpectrogramParams) -> torch.Tensor:
+    """Pixels to mel amplitudes.
+
+    Args:
+        pixels: (..., rows, columns), uint8, or float in 0..255 with fractions; lowest band in the last row.
+        max_value: amplitude of pixel 0.
+
+    Returns:
+        float32 (..., bands, columns), lowest band first.
+    """
+    level = pixels.flip(-2).float().mul_(-1 / 255).add_(1).clamp_(0, 1)
+    return level.pow_(1 / params.power_for_image).mul_(max_value)
+
+
+def encode(
+    wave: Waveform, params: SpectrogramParams | None = None, max_value: float | None = None
+) -> Image.Image:
+    """Spectrogram image of a waveform, ``1 + n // hop_length`` columns wide, with its parameters as EXIF.
+
+    Pillow drops the EXIF unless told otherwise: ``image.save(path, exif=image.getexif())``.
+
+    Args:
+        wave: any rate; resampled to that of ``params``.
+        params: default: the checkpoint's, stereo if ``wave`` is. They decide whether the image is stereo.
+        max_value: mel amplitude of pixel 0, for one gain over several clips. Default: the clip's own maximum.
+
+    Returns:
+        RGB image of ``num_frequencies`` rows.
+    """
+    params = params or SpectrogramParams(stereo=wave.channels > 1)
+    wave = (wave.to_stereo() if params.stereo else wave.to_mono()).resampled(params.sample_rate)
+    mel = mel_amplitudes(torch.from_numpy(wave.samples), params)
+    if max_value is None:
+        max_value = float(mel.max())
+    pixels = amplitudes_to_pixels(mel, max_value, params).numpy()
+    if params.stereo:
+        pixels = np.stack((np.zeros_like(pixels[0]), *pixels))
+    else:
+        pixels = np.repeat(pixels, 3, axis=0)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image.getexif().update(to_exif(params, max_value))
+    return image
+
+
+def decode(
+    image: Image.Image,
+    params: SpectrogramParams | None = None,
+    max_value: float | None = None,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Waveform:
+    """Waveform of a spectrogram image, ``(columns - 1) * hop_length`` samples long.
+
+    Args:
+        image: any mode that converts to RGB, ``num_frequencies`` rows, at least two columns.
+        params: default: from the EXIF, or the checkpoint's where there is none. When they say mono and the image
+            is stereo, left and right are mixed.
+        max_value: mel amplitude of pixel 0. Default: from the EXIF, or ``DEFAULT_MAX_VALUE``.
+        seed: of the phase.
+        progress: called with the fraction done, up to 1.
+
+    Raises:
+        ValueError: the image does not fit the parameters, or its EXIF is damaged.
+    """
+    red, green, blue = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    # A mono image has its amplitudes in red as well; in a stereo image red is 0, in JPEG nearly so.
+    in_stereo = red.mean() < 0.25 * max(green.mean(), blue.mean())
+    if has_params(image.getexif()):
+        exif_params, exif_max = from_exif(image.getexif())
+    else:
+        exif_params, exif_max = SpectrogramParams(stereo=bool(in_stereo)), DEFAULT_MAX_VALUE
+    params = params or exif_params
+    max_value = exif_max if max_value is None else max_value
+    if image.height != params.num_frequencies or image.width < 2:
+        raise ValueError(
+            f"expected a spectrogram image of {params.num_frequencies} rows and at least 2 columns, "
+            f"got {image.height} rows and {image.width} columns"
+        )
+    channels = np.stack((green, blue) if in_stereo or params.stereo else (red, green, blue))
+    mel = pixels_to_amplitudes(torch.from_numpy(channels), max_value, params)
+    if not params.stereo:
+        mel = mel.mean(0, keepdim=True)
+    samples = reconstruct(mel, params, seed, progress=progress)
+    return Waveform(samples.numpy(), params.sample_rate)
