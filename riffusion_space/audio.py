@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 
+import av
 import numpy as np
+import soundfile as sf
 import torch
 import torchaudio
 
-# Rates whose ratio is awkward would need a kernel of gigabytes: the ratio is rounded to terms of this size, which
-# changes pitch by at most 1e-5.
+# A ratio of rates with long terms would need a kernel of gigabytes: it is rounded to terms of at most this size,
+# which changes the pitch by less than one part in 10,000.
 _MAX_RATIO_TERM = 1000
+
+_BLOCK = 1 << 16  # samples read or written at once
+
+# Real media only: FFmpeg's playlist formats would follow paths and addresses inside an uploaded file.
+_DEMUXERS = "aac,aiff,amr,ape,asf,au,avi,caf,flac,matroska,webm,mov,mp4,mp3,ogg,tta,w64,wav,wv"
+
+# Without it FFmpeg writes random serial numbers and its version.
+_REPRODUCIBLE = {"fflags": "+bitexact"}
+
+# Gains to left and right of each loudspeaker, by FFmpeg's names (ITU-R BS.775; the subwoofer is left out).
+_HALF = 0.5**0.5
+_LOUDSPEAKERS = {
+    "FL": (1, 0),
+    "FR": (0, 1),
+    "FC": (_HALF, _HALF),
+    "LFE": (0, 0),
+    "BL": (_HALF, 0),
+    "BR": (0, _HALF),
+    "SL": (_HALF, 0),
+    "SR": (0, _HALF),
+    "BC": (0.5, 0.5),
+}
+# The order in WAV and FLAC where a file does not say.
+_DEFAULT_LAYOUT = {
+    3: ("FL", "FR", "FC"),
+    4: ("FL", "FR", "BL", "BR"),
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +145,216 @@ class Waveform:
         if not 0 <= start < stop <= self.num_samples:
             raise ValueError(f"expected 0 <= start < stop <= {self.num_samples}, got {start} and {stop}")
         return Waveform(self.samples[:, start:stop], self.sample_rate)
+
+
+def read_audio(source: str | Path | bytes, max_seconds: float | None = None) -> Waveform:
+    """Sound of a file of nearly any kind: WAV, MP3, FLAC, OGG, M4A, WebM, AIFF, AMR, WMA, ...
+
+    Args:
+        source: a path, or the bytes of a file.
+        max_seconds: longer audio is refused as soon as that much is decoded.
+
+    Returns:
+        Mono or stereo at the file's own rate; 3 to 8 channels are mixed down to stereo.
+
+    Raises:
+        ValueError: there is no such file, it holds no audio or audio of 0 s, NaN, too many channels or too many
+            seconds, or it is damaged.
+    """
+    if isinstance(source, bytes):
+        name, file = "the given bytes", io.BytesIO(source)
+    else:
+        name = f"{Path(source).name!r}"
+        if not Path(source).is_file():
+            raise ValueError(f"expected an audio file, but there is no file {name}")
+        file = Path(source).open("rb")
+    with file:
+        if not file.read(1):
+            raise ValueError(f"expected an audio file, but {name} is empty")
+        for blocks in (_soundfile_blocks, _av_blocks):
+            file.seek(0)
+            try:
+                samples, rate = _collect(blocks(file), max_seconds)
+                break
+            # soundfile takes a name that ends in .raw to be headerless, and then misses the rate with a TypeError.
+            except (sf.LibsndfileError, TypeError):
+                continue
+            except av.FFmpegError as error:
+                raise ValueError(
+                    f"expected an audio file such as WAV, MP3, FLAC, OGG, M4A or WebM, but {name} is none "
+                    f"or is damaged"
+                ) from error
+    if samples.shape[1] == 0:
+        raise ValueError(f"expected audio, but {name} holds 0 s")
+    return Waveform(samples, rate)
+
+
+def _collect(blocks: Iterator[tuple[np.ndarray, int]], max_seconds: float | None) -> tuple[np.ndarray, int]:
+    """Join (channels, n) blocks, and stop early when they get too long."""
+    parts, total, rate = [np.zeros((1, 0), np.float32)], 0, 1
+    for block, rate in blocks:
+        parts.append(block)
+        total += block.shape[1]
+        if max_seconds is not None and total > max_seconds * rate:
+            raise ValueError(f"expected at most {max_seconds:g} s of audio, got more")
+    return np.concatenate(parts[1:] or parts, axis=1), rate
+
+
+def _soundfile_blocks(file: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+    with sf.SoundFile(file) as sound:
+        while sound.channels <= 2 and len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+            yield block.T, sound.samplerate
+        if sound.channels > 2:  # libsndfile does not tell which loudspeaker a channel is for
+            file.seek(0)
+            yield from _av_blocks(file)
+
+
+def _av_blocks(file: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+    with av.open(file, options={"format_whitelist": _DEMUXERS}) as container:
+        if not container.streams.audio:
+            raise ValueError("expected a file with sound, got one with no audio stream")
+        stream = container.streams.audio[0]
+        if not 1 <= stream.channels <= 8:
+            raise ValueError(f"expected 1 to 8 channels, got {stream.channels}")
+        to_float = av.AudioResampler(format="flt")  # interleaved: PyAV cannot count eight planes
+        for frame in container.decode(stream):
+            for converted in to_float.resample(frame):
+                names = [channel.name for channel in converted.layout.channels]
+                samples = converted.to_ndarray().reshape(-1, len(names)).T
+                yield _mixed_down(samples, names), converted.sample_rate
+
+
+def _mixed_down(samples: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """At most two channels out of up to eight, by the loudspeakers they are for (ITU-R BS.775, no LFE)."""
+    if len(samples) <= 2:
+        return samples
+    if not set(names) <= _LOUDSPEAKERS.keys():
+        names = _DEFAULT_LAYOUT[len(samples)]
+    gains = np.array([_LOUDSPEAKERS[name] for name in names], np.float32).T
+    return gains / gains.sum(axis=1).max() @ samples
+
+
+def write_audio(wave: Waveform, path: str | Path, tags: Mapping[str, str] | None = None) -> Path:
+    """Write a file in the format that its suffix names; the same input gives the same bytes.
+
+    WAV and FLAC hold 16 bits, what is beyond full scale is clipped; MP3 and OGG (Vorbis) are coded at about
+    190 kbit/s of variable rate. The file appears at once and whole, or not at all.
+
+    Args:
+        wave: mono or stereo.
+        path: ends in one of ``SUFFIXES``; its folder exists.
+        tags: texts that travel in the file, of any length. ``title``, ``artist``, ``album``, ``comment``,
+            ``date`` and ``genre`` are shown by players; other names are kept as well.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another suffix, more than two channels, a rate that the format does not have, or a tag name
+            that is not plain ASCII.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"expected a file name that ends in {', '.join(SUFFIXES)}, got {path.name!r}")
+    if wave.channels > 2:
+        raise ValueError(f"expected 1 or 2 channels, got {wave.channels}")
+    tags = dict(tags or {})
+    for key, value in tags.items():
+        if not re.fullmatch(r"[a-z0-9_]+", key) or key == "encoder" or not value or "\0" in value:
+            raise ValueError(
+                f"expected tags with names of a-z, 0-9 and _ other than 'encoder', and some text, got {key!r}"
+            )
+    try:
+        data = _ENCODERS[suffix](wave, tags)
+    except (av.FFmpegError, sf.LibsndfileError) as error:
+        raise ValueError(f"expected a sample rate that {suffix} can hold, got {wave.sample_rate} Hz") from error
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_tags(path: str | Path) -> dict[str, str]:
+    """The tags that :func:`write_audio` put in a file, names in lower case.
+
+    Raises:
+        ValueError: there is no such file or it is no audio file.
+    """
+    try:
+        with av.open(str(path), options={"format_whitelist": _DEMUXERS}) as container:
+            # OGG keeps tags with the stream, the others with the file.
+            tags = {**container.metadata, **container.streams.audio[0].metadata}
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise ValueError(f"expected an audio file, but {Path(path).name!r} is missing or none") from error
+    return {key.lower(): value for key, value in tags.items() if key.lower() != "encoder"}
+
+
+def _encode_av(wave: Waveform, tags: Mapping[str, str], container: str, codec: str, **options: str) -> bytes:
+    samples = np.clip(np.rint(wave.samples * 32768.0), -32768, 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(samples, format="s16p", layout="stereo" if wave.channels == 2 else "mono")
+    frame.sample_rate = wave.sample_rate
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container, options=_REPRODUCIBLE) as output:
+        stream = output.add_stream(codec, rate=wave.sample_rate, layout=frame.layout, options=options)
+        output.metadata.update(tags)
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _encode_wav(wave: Waveform, tags: Mapping[str, str]) -> bytes:
+    """WAV whose RIFF INFO holds what it has names for, and whose ID3 chunk holds every tag."""
+    wav = _encode_av(wave, tags, "wav", "pcm_s16le")
+    if not tags:
+        return wav
+    texts = [b"\x03" + key.encode() + b"\0" + value.encode() for key, value in tags.items()]  # 3: UTF-8
+    frames = b"".join(b"TXXX" + _id3_size(len(text)) + b"\0\0" + text for text in texts)
+    id3 = b"ID3\x04\0\0" + _id3_size(len(frames)) + frames
+    chunk = b"id3 " + len(id3).to_bytes(4, "little") + id3 + b"\0" * (len(id3) % 2)
+    return wav[:4] + (len(wav) + len(chunk) - 8).to_bytes(4, "little") + wav[8:] + chunk
+
+
+def _id3_size(size: int) -> bytes:
+    return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+
+
+def _encode_ogg(wave: Waveform, tags: Mapping[str, str]) -> bytes:
+    """Vorbis from libsndfile, as PyAV's wheels have no good encoder, in a container from PyAV.
+
+    libsndfile draws a random serial number for the container and knows few tags.
+    """
+    vorbis = io.BytesIO()
+    with sf.SoundFile(vorbis, "w", wave.sample_rate, wave.channels, format="OGG", subtype="VORBIS") as sound:
+        for start in range(0, wave.num_samples, _BLOCK):
+            sound.write(wave.samples[:, start : start + _BLOCK].T)
+    vorbis.seek(0)
+    buffer = io.BytesIO()
+    with av.open(vorbis) as source, av.open(buffer, "w", format="ogg", options=_REPRODUCIBLE) as output:
+        stream = output.add_stream_from_template(source.streams.audio[0])
+        stream.metadata.update(tags)
+        position = None
+        for packet in source.demux(audio=0):
+            if packet.dts is None:  # the end
+                break
+            # The first packet only primes the decoder. FFmpeg misses that in a file of one page, and the cut at the
+            # end with it: count anew.
+            position = -packet.duration if position is None else position
+            packet.pts = packet.dts = position
+            packet.duration = min(packet.duration, wave.num_samples - position)
+            position += packet.duration
+            packet.stream = stream
+            output.mux(packet)
+    return buffer.getvalue()
+
+
+_ENCODERS = {
+    ".wav": _encode_wav,
+    ".flac": partial(_encode_av, container="flac", codec="flac"),
+    ".mp3": partial(_encode_av, container="mp3", codec="libmp3lame", flags="+qscale", global_quality="236"),
+    ".ogg": _encode_ogg,
+}
+SUFFIXES = tuple(_ENCODERS)
