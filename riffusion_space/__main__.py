@@ -1,0 +1,3 @@
+from riffusion_space.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,99 @@
+"""Spectrogram pixels to latents and back, in tiles along time, so that length costs time and not memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from riffusion_space.checkpoints import Checkpoint
+
+_MARGIN = 8  # latent columns that neighbouring tiles share
+_TILES_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a checkpoint's latents lie on the picture: columns of pixels to a latent, columns of a trained window."""
+
+    scale: int  # 8
+    window: int  # 64 latent columns are 512 pixel columns
+    rows: int
+    channels: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, bands: int) -> Grid:
+        scale = 2 ** (len(checkpoint.vae.config.block_out_channels) - 1)
+        size = checkpoint.unet.config.sample_size
+        window = size if isinstance(size, int) else size[1]
+        return cls(scale, window, bands // scale, checkpoint.vae.config.latent_channels)
+
+    def width(self, columns: int) -> int:
+        """Latent columns of a canvas that holds ``columns`` pixel columns: at least one trained window."""
+        return max(self.window, -(-columns // self.scale))
+
+
+def _tiles(width: int, window: int) -> list[int]:
+    """Starts of tiles of ``window`` columns that cover ``width`` and overlap by ``_MARGIN`` or more."""
+    stride = max(1, window - _MARGIN)
+    return [*range(0, width - window, stride), width - window]
+
+
+def _join(tiles: list[torch.Tensor], starts: list[int], width: int, margin: int) -> torch.Tensor:
+    """Tiles (..., window) laid over each other at ``starts``, crossfaded over ``margin`` columns."""
+    joined = tiles[0].new_zeros(*tiles[0].shape[:-1], width)
+    end = 0
+    for tile, start in zip(tiles, starts):
+        overlap = end - start
+        if overlap > 0:
+            fade = torch.zeros(overlap, device=tile.device, dtype=tile.dtype)
+            middle = (overlap - min(margin, overlap)) // 2
+            ramp = (torch.arange(min(margin, overlap), device=tile.device, dtype=tile.dtype) + 0.5) / min(margin, overlap)
+            fade[middle : middle + len(ramp)] = ramp
+            fade[middle + len(ramp) :] = 1
+            joined[..., start:end] = torch.lerp(joined[..., start:end], tile[..., :overlap], fade)
+        joined[..., max(start, end) : start + tile.shape[-1]] = tile[..., max(0, overlap) :]
+        end = start + tile.shape[-1]
+    return joined
+
+
+@torch.inference_mode()
+def encode_pixels(pixels: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
+                  step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:
+    """Latents, float32 (items, channels, rows, width), of uint8 pixels (items, bands, columns).
+
+    Columns beyond the picture are silence (255). ``step`` is called with the fraction done before every tile.
+    """
+    items, bands, columns = pixels.shape
+    width = grid.width(columns)
+    canvas = pixels.new_full((items, bands, width * grid.scale), 255)
+    canvas[..., :columns] = pixels
+    starts = _tiles(width, grid.window)
+    tiles = []
+    for done, start in enumerate(starts):
+        step(done / len(starts))
+        part = canvas[..., start * grid.scale : (start + grid.window) * grid.scale]
+        image = (part.to(checkpoint.device).float() / 127.5 - 1)[:, None].expand(-1, 3, -1, -1)
+        # The mean, not a draw: the same clip has the same latents.
+        mean = checkpoint.vae.encode(image.to(checkpoint.dtype)).latent_dist.mode()
+        tiles.append(mean.float() * checkpoint.vae.config.scaling_factor)
+    return _join(tiles, starts, width, _MARGIN // 2)
+
+
+@torch.inference_mode()
+def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, columns: int,
+                   step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:
+    """Pixels, uint8 (items, bands, columns) on the CPU, of latents (items, channels, rows, width)."""
+    width = latents.shape[-1]
+    starts = _tiles(width, grid.window)
+    tiles = []
+    for done, start in enumerate(starts):
+        step(done / len(starts))
+        parts = [
+            checkpoint.vae.decode(part.to(checkpoint.dtype) / checkpoint.vae.config.scaling_factor).sample.float().mean(1)
+            for part in latents[..., start : start + grid.window].split(_TILES_AT_ONCE)
+        ]
+        tiles.append(torch.cat(parts).cpu())
+    image = _join(tiles, [start * grid.scale for start in starts], width * grid.scale, _MARGIN * grid.scale // 2)
+    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., :columns]

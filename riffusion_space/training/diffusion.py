@@ -1,0 +1,156 @@
+"""Train the diffusion model: a UNet2DConditionModel on the autoencoder's latents, told by the text encoder what to paint.
+
+``python -m riffusion_space.training.diffusion --corpus data/corpus --vae data/autoencoder/vae --text data/text
+--out data/diffusion --steps 6000``
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from riffusion_space.training.autoencoder import images
+from riffusion_space.training.captions import caption
+from riffusion_space.training.compose import Piece
+from riffusion_space.training.corpus import read_pieces
+from riffusion_space.training.state import TrainingState, half_precision, set_rate
+from riffusion_space.training.text import WIDTH, tokenize
+
+UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance (Ho & Salimans 2022)
+MIN_SNR = 5.0  # Hang et al. 2023, in the form for v-prediction
+
+
+def build_unet() -> UNet2DConditionModel:
+    """A UNet for 8 x 64 x 64 latents, narrow where they are wide, with attention on the two lower levels.
+
+    The prompt also reaches every residual block: its pooled embedding joins the timestep's (``addition_embed_type``),
+    which teaches a small model what to paint far sooner than cross-attention alone.
+    """
+    channels = (48, 128, 224, 288)
+    return UNet2DConditionModel(
+        sample_size=64, in_channels=8, out_channels=8, block_out_channels=channels, layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH, attention_head_dim=tuple(c // 32 for c in channels), norm_num_groups=16,
+        resnet_time_scale_shift="scale_shift", addition_embed_type="text", addition_embed_type_num_heads=8,
+    )
+
+
+def build_scheduler() -> DPMSolverMultistepScheduler:
+    """Stable Diffusion's noise schedule, predicting velocity."""
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type="v_prediction", timestep_spacing="trailing")
+
+
+@torch.no_grad()
+def encode_corpus(corpus: Path, vae: AutoencoderKL, device: torch.device) -> list[Path]:
+    """Write ``latents_*.npy``, float16 (clips, 8, 64, 64), beside every shard that has none; returns all of them."""
+    written = []
+    for shard in sorted(corpus.glob("shard_*.npy")):
+        path = shard.with_name(shard.name.replace("shard", "latents"))
+        if not path.exists():
+            pixels = torch.from_numpy(np.load(shard))
+            with half_precision(device):
+                parts = [vae.encode(images(p.to(device))).latent_dist.mean.float().cpu() for p in pixels.split(4)]
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.save(file, torch.cat(parts).half().numpy())
+            partial.rename(path)
+            print(f"{path.name}: {len(pixels)} clips", flush=True)
+        written.append(path)
+    return written
+
+
+class Examples:
+    """Draws latents and fresh wordings of their captions."""
+
+    def __init__(self, paths: list[Path], seed: str) -> None:
+        self.rng = random.Random(seed)
+        self.latents = np.concatenate([np.load(path) for path in paths])
+        self.pieces: list[Piece] = [piece for path in paths
+                                    for piece in read_pieces(path.with_name(path.name.replace("latents", "shard")))]
+
+    def batch(self, size: int) -> tuple[torch.Tensor, list[str]]:
+        chosen = [self.rng.randrange(len(self.pieces)) for _ in range(size)]
+        captions = ["" if self.rng.random() < UNCONDITIONAL else caption(self.pieces[i], self.rng) for i in chosen]
+        return torch.from_numpy(self.latents[chosen]).float(), captions
+
+
+def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: int, batch: int, rate: float,
+          device: torch.device) -> None:
+    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 250 steps."""
+    vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
+    paths = encode_corpus(corpus, vae, device)
+    if not paths:
+        raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
+    tokenizer = CLIPTokenizer.from_pretrained(text_folder / "tokenizer")
+    text_encoder = CLIPTextModel.from_pretrained(text_folder / "text_encoder").to(device).eval()
+    scheduler = build_scheduler()
+    scheduler.save_pretrained(out / "scheduler")
+    alphas = scheduler.alphas_cumprod.to(device)
+
+    torch.manual_seed(0)
+    model = build_unet().to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01)
+    state = TrainingState(out, model, optimizer, decay=0.9985)
+    examples = Examples(paths, f"diffusion {state.step}")
+    generator = torch.Generator(device).manual_seed(state.step)
+    recent: list[float] = []
+    while state.step < steps:
+        latents, captions = examples.batch(batch)
+        latents = latents.to(device)
+        with torch.no_grad():
+            text = text_encoder(tokenize(tokenizer, captions).to(device)).last_hidden_state
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        # One timestep from each of ``batch`` equal parts of the schedule: the loss varies less from step to step.
+        spread = (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) / batch
+        timesteps = (spread * 1000).long().clamp(max=999)
+        alpha = alphas[timesteps][:, None, None, None]
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+        set_rate(optimizer, rate, state.step, steps)
+        with half_precision(device):
+            predicted = model(noisy, timesteps, text).sample.float()
+        snr = alpha.flatten() / (1 - alpha.flatten())
+        error = (predicted - velocity).square().mean((1, 2, 3))
+        loss = (error * snr.clamp(max=MIN_SNR) / (snr + 1)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        recent = [*recent[-99:], loss.item()]
+        state.update(loss=loss.item(), error=error.mean().item())
+        if state.step % 50 == 0:
+            print(f"diffusion step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s", flush=True)
+        if state.step % 250 == 0 or state.step == steps:
+            state.save()
+            average = build_unet()
+            average.load_state_dict(state.average)
+            average.half().save_pretrained(out / "unet", max_shard_size="9MB")
+            if len(grown := encode_corpus(corpus, vae, device)) > len(paths):  # rendered while training went on
+                paths, examples = grown, Examples(grown, f"diffusion {state.step}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train riffusion-mini's diffusion model.")
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    parser.add_argument("--vae", type=Path, default=Path("data/autoencoder/vae"))
+    parser.add_argument("--text", type=Path, default=Path("data/text"))
+    parser.add_argument("--out", type=Path, default=Path("data/diffusion"))
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    train(args.corpus, args.vae, args.text, args.out, args.steps, args.batch, args.rate, torch.device(args.device))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Put the trained parts together as a checkpoint folder in diffusers' format, in float16, every file below 10 MB.
+
+``python -m riffusion_space.training.export --data data --out assets/riffusion-mini``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+RECOMMENDED = {"steps": 20, "guidance": 4.0, "scheduler": "dpm++"}
+
+
+def export(data: Path, out: Path) -> None:
+    """Write ``out`` from ``data/{autoencoder/vae,text,diffusion}``; a README.md in ``out`` stays."""
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(data / "autoencoder/vae").half(),
+        text_encoder=CLIPTextModel.from_pretrained(data / "text/text_encoder").half(),
+        tokenizer=CLIPTokenizer.from_pretrained(data / "text/tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(data / "diffusion/unet").half(),
+        scheduler=DPMSolverMultistepScheduler.from_pretrained(data / "diffusion/scheduler"),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )
+    for part in ("vae", "text_encoder", "tokenizer", "unet", "scheduler"):
+        shutil.rmtree(out / part, ignore_errors=True)  # a smaller model leaves no shards of a larger one behind
+    pipeline.save_pretrained(out, max_shard_size="9MB")
+    (out / "riffusion.json").write_text(json.dumps(RECOMMENDED, indent=2) + "\n")
+    files = [path for path in out.rglob("*") if path.is_file()]
+    print(f"{out}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB, "
+          f"largest file {max(p.stat().st_size for p in files) / 1e6:.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Assemble riffusion-mini from its trained parts.")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("assets/riffusion-mini"))
+    args = parser.parse_args()
+    export(args.data, args.out)
+
+
+if __name__ == "__main__":
+    main()
