@@ -1,0 +1,279 @@
+"""Checkpoints: from a name to a loaded Stable Diffusion model.
+
+A name is `embedded` (the small model in `assets/riffusion-mini`), a Hub id with an optional `@revision`, a
+folder in diffusers' layout, or `auto`. Weights are put into the models here rather than by the libraries'
+loaders, because the checkpoints of 2022 carry names that today's classes no longer know, and because a weight
+that is missing or does not fit has to be an error: the loaders would fill it with noise.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Container
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from riffusion_space import hub
+from riffusion_space.hub import Progress
+from riffusion_space.weights import (
+    MODELS,
+    CheckpointError,
+    DamagedFile,
+    fingerprint,
+    list_files,
+    needed_files,
+    read_json,
+    read_tensors,
+    weight_files,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mini"
+HUB_ID = "riffusion/riffusion-model-v1"
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
+
+# Names of 2022 in the autoencoder's attention -> names of today.
+_RENAMED = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Settings that suit a checkpoint; a checkpoint's own stand in its `riffusion.json`.
+
+    The defaults are those of the 2022 checkpoint. `steps` is at least 1, `guidance` the scale of
+    classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. ValueError
+    otherwise.
+    """
+
+    steps: int = 30
+    guidance: float = 7.0
+    scheduler: str = "dpm++"
+
+    def __post_init__(self) -> None:
+        if type(self.steps) is not int or self.steps < 1:
+            raise ValueError(f"Expected recommended steps of 1 or more, got {self.steps!r}.")
+        if type(self.guidance) not in (int, float) or not 0 <= self.guidance < math.inf:
+            raise ValueError(f"Expected a recommended guidance of 0 or more, got {self.guidance!r}.")
+        if not isinstance(self.scheduler, str):
+            raise ValueError(f"Expected the name of a recommended scheduler, got {self.scheduler!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A loaded Stable Diffusion model, in evaluation mode, on one device.
+
+    `name` is `embedded`, `owner/model@revision` or the folder; `reason` one sentence on which checkpoint
+    plays and why. `scheduler` carries the checkpoint's noise schedule: pipelines build their own from its
+    config. `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`.
+    """
+
+    name: str
+    reason: str
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: SchedulerMixin
+    recommended: Recommended
+    device: torch.device
+    dtype: torch.dtype
+    revision: str
+
+
+def choose(name: str, device: torch.device) -> tuple[str, str]:
+    """Resolve `auto` for a device: the checkpoint's name, and one sentence on which one plays and why.
+
+    Raises CheckpointError for a name that can be neither a folder nor a Hub id.
+    """
+    if name == "auto":
+        if device.type == "cuda" or os.environ.get("SPACES_ZERO_GPU"):
+            return HUB_ID, f"{HUB_ID} plays because a GPU is there to run it."
+        return "embedded", f"The embedded checkpoint plays because {HUB_ID} needs a CUDA GPU."
+    if name == "embedded":
+        return name, "The embedded checkpoint plays because it was asked for by name."
+    if name and Path(name).expanduser().is_dir():
+        return name, f"The checkpoint in the folder {name} plays because it was asked for."
+    if _HUB_NAME.fullmatch(name):
+        return name, f"{name} from the Hub plays because it was asked for."
+    raise CheckpointError(
+        f"Expected 'auto', 'embedded', a Hub id such as {HUB_ID}, or an existing folder, got {name!r}."
+    )
+
+
+def load(
+    name: str = "auto",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Find a checkpoint, download it if it is on the Hub, check it and load it.
+
+    Args:
+        name: `auto`, `embedded`, a folder, or a Hub id with an optional `@revision`.
+        device: where the models go; None takes CUDA, then Apple's MPS, then the CPU.
+        dtype: type of the weights; None takes float16 on CUDA and float32 elsewhere.
+        progress: called with a fraction and a text; the fraction runs from 0 to 1 for the download, when
+            there is one, and once more for the loading.
+
+    Raises:
+        CheckpointError: one sentence for a checkpoint that is unknown, out of reach, damaged or does not fit.
+            A damaged file of a download has then left the cache, so that the next call downloads it again.
+    """
+    import torch
+
+    device = torch.device(device) if device is not None else _default_device()
+    if dtype is None:
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
+    name, reason = choose(name, device)
+    on_hub = False
+    if name == "embedded":
+        folder = EMBEDDED_DIR
+    elif Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+    else:
+        on_hub = True
+        repo_id, _, revision = name.partition("@")
+        revision = revision or "main"
+        name = f"{repo_id}@{revision}"
+        folder = hub.fetch(repo_id, revision, progress)
+    try:
+        parts = _load_parts(folder, name, device, dtype, progress)
+    except DamagedFile as damage:
+        if not on_hub:
+            raise
+        hub.discard(damage.path)
+        raise CheckpointError(
+            f"The cached {damage.path.relative_to(folder).as_posix()} of {name} was truncated or damaged and "
+            "has been removed: start again to download it anew."
+        ) from damage
+    revision = folder.name if on_hub else fingerprint(folder)
+    return Checkpoint(name, reason, **parts, device=device, dtype=dtype, revision=revision)
+
+
+def _default_device() -> torch.device:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load_parts(
+    folder: Path, name: str, device: torch.device, dtype: torch.dtype, progress: Progress | None
+) -> dict[str, Any]:
+    """What a folder holds, by the names of Checkpoint's fields."""
+    from diffusers import DPMSolverMultistepScheduler
+    from transformers import CLIPTokenizer
+
+    files = needed_files(list_files(folder), name)
+    configs = {file: read_json(folder / file) for file in files if file.endswith(".json")}
+    recommended = _read_recommended(folder / "riffusion.json")
+    models = {model: _empty_model(model, configs[f"{model}/config.json"], name) for model in MODELS}
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    _check_fit(tokenizer, **models, name=name)
+    for count, (model, module) in enumerate(models.items()):
+        if progress:
+            progress(count / len(models), f"Loading the {model.replace('_', ' ')}")
+        complaint = f"The weights in {model} of {name} do not fit its config.json"
+        _fill(module, [folder / file for file in weight_files(files, model)], device, dtype, complaint)
+    if progress:
+        progress(1.0, f"Loaded {name}")
+    scheduler = DPMSolverMultistepScheduler.from_config(configs["scheduler/scheduler_config.json"])
+    return {**models, "tokenizer": tokenizer, "scheduler": scheduler, "recommended": recommended}
+
+
+def _read_recommended(path: Path) -> Recommended:
+    """The settings in a `riffusion.json`, which may hold other entries too; the defaults without one."""
+    if not path.is_file():
+        return Recommended()
+    known = {field.name for field in fields(Recommended)}
+    try:
+        return Recommended(**{key: value for key, value in read_json(path).items() if key in known})
+    except DamagedFile:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _empty_model(
+    model: str, config: dict[str, Any], name: str
+) -> UNet2DConditionModel | AutoencoderKL | CLIPTextModel:
+    """The model that a config describes, its weights without memory until `_fill`."""
+    from accelerate import init_empty_weights
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    try:
+        with init_empty_weights():  # buffers are not empty: they are computed, not loaded
+            if model == "text_encoder":
+                return CLIPTextModel(CLIPTextConfig.from_dict(config))
+            return (UNet2DConditionModel if model == "unet" else AutoencoderKL).from_config(config)
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{model}/config.json of {name} describes no Stable Diffusion: {reason}"
+        ) from error
+
+
+def _check_fit(
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    name: str,
+) -> None:
+    """Refuse parts that do not belong together, such as those of another kind of diffusion model."""
+    complaint = f"The parts of {name} do not fit together"
+    for what, got, expected in (
+        ("latent channels into the unet", unet.config.in_channels, vae.config.latent_channels),
+        ("text features into the unet", unet.config.cross_attention_dim, text_encoder.config.hidden_size),
+    ):
+        if got != expected:
+            raise CheckpointError(f"{complaint}: expected {expected} {what}, got {got}.")
+    vocab_size = text_encoder.config.vocab_size
+    if len(tokenizer) > vocab_size:
+        raise CheckpointError(
+            f"{complaint}: expected at most {vocab_size} tokens in the tokenizer, got {len(tokenizer)}."
+        )
+
+
+def _fill(
+    module: torch.nn.Module, files: list[Path], device: torch.device, dtype: torch.dtype, complaint: str
+) -> None:
+    """Put the tensors of the files into an empty model, each in its place and none left over."""
+    expected = module.state_dict()
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        for name, tensor in read_tensors(file).items():
+            found[_todays_name(name, expected)] = tensor
+    for name, tensor in expected.items():
+        if name not in found:
+            raise CheckpointError(f"{complaint}: expected {name}, which is missing.")
+        shape, got = tuple(tensor.shape), tuple(found[name].shape)
+        if shape != got:
+            raise CheckpointError(f"{complaint}: expected {name} of shape {shape}, got {got}.")
+    for name in found:
+        # Position ids were saved in 2022; today's models count for themselves.
+        if name not in expected and not name.endswith("position_ids"):
+            raise CheckpointError(f"{complaint}: there is no place for {name}.")
+    # A copy, so that the model no longer hangs on the files that the tensors are mapped from.
+    placed = {name: found[name].to(dtype, copy=True) for name in expected}
+    module.load_state_dict(placed, assign=True)
+    module.to(device).eval()
+
+
+def _todays_name(name: str, expected: Container[str]) -> str:
+    """The name in today's models of a weight that was saved by any version since 2022."""
+    for old, new in _RENAMED:
+        name = name.replace(old, new)
+    # Versions of transformers differ in whether the text encoder's weights carry this prefix.
+    bare = name.removeprefix("text_model.")
+    return bare if bare in expected else f"text_model.{bare}" if f"text_model.{bare}" in expected else name
