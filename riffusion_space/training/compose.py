@@ -106,7 +106,7 @@ class Player:
         return Track(program, tuple(sorted(self.notes, key=lambda note: note.start)), **kwargs)
 
 
-def _melody(player: Player, harmony: Harmony, instrument: Instrument, bars: int, dense: float) -> None:
+def write_melody(player: Player, harmony: Harmony, instrument: Instrument, bars: int, dense: float) -> None:
     """A scale walk inside the instrument's register, chord tones on the strong beats, with rests and repeats."""
     rng = player.rng
     span = [k for k in range(instrument.low, instrument.high + 1) if (k - harmony.root) % 12 in harmony.scale]
@@ -128,7 +128,7 @@ def _melody(player: Player, harmony: Harmony, instrument: Instrument, bars: int,
             step += length
 
 
-def _chords(player: Player, harmony: Harmony, low: int, bars: int, style: str, size: int) -> None:
+def write_chords(player: Player, harmony: Harmony, low: int, bars: int, style: str, size: int) -> None:
     """Chords in a rhythm named by ``style``; low is the lowest key of the voicing."""
     rng = player.rng
     hits: dict[str, tuple[tuple[float, float], ...]] = {
@@ -156,7 +156,7 @@ def _chords(player: Player, harmony: Harmony, low: int, bars: int, style: str, s
                 player.play(16 * bar + step + roll, length, key, 0.3 if step == 0 else 0)
 
 
-def _bass(player: Player, harmony: Harmony, bars: int, style: str) -> None:
+def write_bass(player: Player, harmony: Harmony, bars: int, style: str) -> None:
     rng, low = player.rng, 28
     for bar in range(bars):
         root = harmony.bass(bar, low)
@@ -182,7 +182,7 @@ def _bass(player: Player, harmony: Harmony, bars: int, style: str) -> None:
             player.play(start + step, length, root + interval, 0.3 if step == 0 else 0)
 
 
-def _drums(player: Player, groove: str, bars: int) -> None:
+def write_drums(player: Player, groove: str, bars: int) -> None:
     rng = player.rng
     for bar in range(bars):
         fill = bar % 4 == 3 and rng.random() < 0.5
@@ -224,20 +224,20 @@ def compose_solo(rng: random.Random, instrument: Instrument, seconds: float) -> 
     bars = _bars(bpm, seconds)
     player = Player(rng, bpm, 0.0, loudness)
     if instrument.drums:
-        _drums(player, rng.choice(sorted(GROOVES)), bars)
+        write_drums(player, rng.choice(sorted(GROOVES)), bars)
         return Piece("solo", (instrument.name,), "", "beat", mood, bpm, key, (player.track(0, drums=True),))
     texture = rng.choice(("melody", "chords", "arpeggio") if instrument.chordal else ("melody", "melody", "arpeggio"))
     if texture == "melody":
-        _melody(player, harmony, instrument, bars, {"energetic": 0.9, "happy": 0.7}.get(mood, 0.2))
+        write_melody(player, harmony, instrument, bars, {"energetic": 0.9, "happy": 0.7}.get(mood, 0.2))
     elif texture == "chords":
         style = rng.choice(("sustain", "block") if instrument.sustained else ("block", "pulse", "comp"))
         if instrument.name == "electric guitar":
             style = rng.choice(("power", "block"))
         elif instrument.name in ("acoustic guitar", "banjo"):
             style = "strum"
-        _chords(player, harmony, instrument.low + rng.choice((0, 5, 9)), bars, style, rng.choice((3, 3, 4)))
+        write_chords(player, harmony, instrument.low + rng.choice((0, 5, 9)), bars, style, rng.choice((3, 3, 4)))
     else:
-        _chords(player, harmony, instrument.low + rng.choice((2, 7, 12)), bars, "arpeggio", 3)
+        write_chords(player, harmony, instrument.low + rng.choice((2, 7, 12)), bars, "arpeggio", 3)
     return Piece("solo", (instrument.name,), "", texture, mood, bpm, key, (player.track(instrument.program),))
 
 
@@ -248,12 +248,12 @@ def compose_duet(rng: random.Random, lead: Instrument, backing: Instrument, seco
     harmony, key = _harmony(rng, mode)
     bars = _bars(bpm, seconds)
     first, second = Player(rng, bpm, 0.0, min(110, loudness + 8)), Player(rng, bpm, 0.0, loudness - 6)
-    _melody(first, harmony, lead, bars, {"energetic": 0.9, "happy": 0.7}.get(mood, 0.2))
+    write_melody(first, harmony, lead, bars, {"energetic": 0.9, "happy": 0.7}.get(mood, 0.2))
     if backing.drums:
-        _drums(second, rng.choice(sorted(GROOVES)), bars)
+        write_drums(second, rng.choice(sorted(GROOVES)), bars)
     else:
         style = rng.choice(("sustain", "block") if backing.sustained else ("block", "pulse", "arpeggio"))
-        _chords(second, harmony, max(45, backing.low), bars, style, 3)
+        write_chords(second, harmony, max(45, backing.low), bars, style, 3)
     tracks = (first.track(lead.program, pan=50), second.track(backing.program, drums=backing.drums, gain=82, pan=78))
     return Piece("duet", (lead.name, backing.name), "", "melody", mood, bpm, key, tracks)
 
@@ -274,17 +274,17 @@ def compose_genre(rng: random.Random, genre: Genre, seconds: float) -> Piece:
 
     tracks = []
     if genre.groove:
-        tracks.append(part(lambda p: _drums(p, genre.groove, bars), 0, drums=True, gain=108))
-    tracks.append(part(lambda p: _bass(p, harmony, bars, genre.bass_style), rng.choice(genre.bass), gain=104))
+        tracks.append(part(lambda p: write_drums(p, genre.groove, bars), 0, drums=True, gain=108))
+    tracks.append(part(lambda p: write_bass(p, harmony, bars, genre.bass_style), rng.choice(genre.bass), gain=104))
     low = 40 if genre.chord_style in ("power", "chug") else 53
-    chord = part(lambda p: _chords(p, harmony, low, bars, genre.chord_style, 4 if genre.sevenths else 3),
+    chord = part(lambda p: write_chords(p, harmony, low, bars, genre.chord_style, 4 if genre.sevenths else 3),
                  rng.choice(genre.chords), gain=84, pan=rng.choice((44, 84)))
     tracks.append(chord)
     if rng.random() < genre.lead_chance:
         program = rng.choice(genre.leads)
         lead = Instrument("", program, 58, 82, False, True, ())
         dense = 0.1 if genre.name in ("ambient", "classical") else 0.6
-        tracks.append(part(lambda p: _melody(p, harmony, lead, bars, dense), program, gain=96, pan=64))
+        tracks.append(part(lambda p: write_melody(p, harmony, lead, bars, dense), program, gain=96, pan=64))
     mood = "calm" if genre.name in ("ambient", "bossa nova") else "energetic" if genre.tempo[1] > 140 else \
         "dark" if genre.minor > 0.8 else "happy"
     return Piece("genre", (), genre.name, "band", mood, bpm, key, tuple(tracks))

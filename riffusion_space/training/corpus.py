@@ -64,7 +64,6 @@ def make_clips(seeds: range) -> Iterator[Clip]:
 def _write_shard(task: tuple[Path, range]) -> Path:
     folder, seeds = task
     torch.set_num_threads(1)
-    os.nice(5)
     clips = list(make_clips(seeds))
     path = folder / f"shard_{seeds.start:07d}.npy"
     path.with_suffix(".json").write_text(json.dumps([dataclasses.asdict(clip.piece) for clip in clips]))

@@ -50,12 +50,18 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
 
 
 @torch.no_grad()
-def encode_corpus(corpus: Path, vae: AutoencoderKL, device: torch.device) -> list[Path]:
-    """Write ``latents_*.npy``, float16 (clips, 8, 64, 64), beside every shard that has none; returns all of them."""
+def encode_corpus(corpus: Path, vae: AutoencoderKL, device: torch.device, most: int) -> list[Path]:
+    """Write ``latents_*.npy``, float16 (clips, 8, 64, 64), beside shards that have none; returns all there are.
+
+    At most ``most`` shards are encoded: on a CPU a clip takes as long to encode as to train on once.
+    """
     written = []
     for shard in sorted(corpus.glob("shard_*.npy")):
         path = shard.with_name(shard.name.replace("shard", "latents"))
         if not path.exists():
+            if most == 0:
+                continue
+            most -= 1
             pixels = torch.from_numpy(np.load(shard))
             with half_precision(device):
                 parts = [vae.encode(images(p.to(device))).latent_dist.mean.float().cpu() for p in pixels.split(4)]
@@ -63,7 +69,6 @@ def encode_corpus(corpus: Path, vae: AutoencoderKL, device: torch.device) -> lis
             with partial.open("wb") as file:
                 np.save(file, torch.cat(parts).half().numpy())
             partial.rename(path)
-            print(f"{path.name}: {len(pixels)} clips", flush=True)
         written.append(path)
     return written
 
@@ -87,7 +92,7 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
           device: torch.device) -> None:
     """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 250 steps."""
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
-    paths = encode_corpus(corpus, vae, device)
+    paths = encode_corpus(corpus, vae, device, most=10)
     if not paths:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
     tokenizer = CLIPTokenizer.from_pretrained(text_folder / "tokenizer")
@@ -129,13 +134,13 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         state.update(loss=loss.item(), error=error.mean().item())
         if state.step % 50 == 0:
             print(f"diffusion step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s", flush=True)
+        if state.step % 40 == 0 and len(grown := encode_corpus(corpus, vae, device, most=1)) > len(paths):
+            paths, examples = grown, Examples(grown, f"diffusion {state.step}")
         if state.step % 250 == 0 or state.step == steps:
             state.save()
             average = build_unet()
             average.load_state_dict(state.average)
             average.half().save_pretrained(out / "unet", max_shard_size="9MB")
-            if len(grown := encode_corpus(corpus, vae, device)) > len(paths):  # rendered while training went on
-                paths, examples = grown, Examples(grown, f"diffusion {state.step}")
 
 
 def main() -> None:
