@@ -1,7 +1,8 @@
 """Mel amplitudes to waveform: the phase that an image does not hold is found by fast Griffin-Lim.
 
-Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984; with the momentum of
-Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013.
+Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984, with the momentum of Perraudin,
+Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013, from a first phase after Prusa, Balazs and Sondergaard,
+"A noniterative method for reconstruction of phase from STFT magnitude", 2017.
 """
 
 from __future__ import annotations
@@ -13,35 +14,43 @@ import torch
 import torch.nn.functional as F
 import torchaudio
 
-from riffusion_space.mel import linear_amplitudes, small_grid
+from riffusion_space.mel import SmallGrid, fitted_amplitudes, linear_amplitudes, small_grid
 from riffusion_space.spectrogram import SpectrogramParams
 
-ITERATIONS = 48
+ITERATIONS = 64
 _MOMENTUM = 0.99
+_FIT_EVERY = 8  # iterations from one fit of the magnitudes to the next
+_JITTER = 0.1  # of a turn: how far the seed moves the first phase
 
-# Frames solved together: 20 s on the default parameters. Bounds memory for long input.
+_FADE_HOPS = 2  # over which a chunk's samples give way to those of the next
+
+# Frames solved together, 20 s on the default parameters: bounds memory for long input.
 _CHUNK_FRAMES = 1024
 
 
 class _Frames:
     """Windowed frames of a signal on the small grid, and the least-squares signal of given frames."""
 
-    def __init__(self, n_fft: int, hop: int, device: torch.device) -> None:
-        self.n_fft, self.hop = n_fft, hop
-        self.overlap = math.ceil(n_fft / hop)
-        self.window = torch.hann_window(n_fft, device=device)
+    def __init__(self, grid: SmallGrid, device: torch.device) -> None:
+        self.n_fft, self.hop = grid.n_fft, grid.hop_length
+        self.overlap = math.ceil(self.n_fft / self.hop)
+        self.excess = self.overlap * self.hop - self.n_fft
+        self.window = torch.hann_window(self.n_fft, device=device)
         # Where all overlapping frames are there, the squared windows add up to this, periodic in the hop.
-        squares = F.pad(self.window**2, (0, self.overlap * hop - n_fft))
-        self.synthesis = self.window / squares.view(self.overlap, hop).sum(0).repeat(self.overlap)[:n_fft]
+        total = F.pad(self.window**2, (0, self.excess)).view(self.overlap, self.hop).sum(0)
+        self.synthesis = self.window / total.repeat(self.overlap)[: self.n_fft]
+
+    def samples(self, frames: int) -> int:
+        return (frames + self.overlap - 1) * self.hop
 
     def analyse(self, signal: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) to complex (batch, frames, bins)."""
+        """(batch, samples(frames)) to complex (batch, frames, bins)."""
+        signal = signal[:, : signal.shape[1] - self.excess]
         return torch.fft.rfft(signal.unfold(1, self.n_fft, self.hop) * self.window)
 
     def synthesise(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """Complex (batch, frames, bins) to (batch, (frames + overlap - 1) * hop); the ends fade."""
-        frames = torch.fft.irfft(spectrum, n=self.n_fft) * self.synthesis
-        frames = F.pad(frames, (0, self.overlap * self.hop - self.n_fft))
+        """Complex (batch, frames, bins) to (batch, samples(frames)); the ends fade."""
+        frames = F.pad(torch.fft.irfft(spectrum, n=self.n_fft) * self.synthesis, (0, self.excess))
         batch, count, _ = frames.shape
         frames = frames.view(batch, count, self.overlap, self.hop)
         signal = frames.new_zeros(batch, count + self.overlap - 1, self.hop)
@@ -59,11 +68,12 @@ def reconstruct(
 ) -> torch.Tensor:
     """Waveform whose mel spectrogram comes close to ``mel``.
 
-    Every item of a batch starts from the same random phase, so that it does not depend on its neighbours.
+    Long input is solved in chunks; each continues the samples of the one before. Every item of a batch draws the same
+    random numbers, so that it does not depend on its neighbours.
 
     Args:
         mel: (batch, bands, columns), finite and not negative, at least two columns.
-        seed: of the initial phase.
+        seed: of the first phase.
         iterations: of Griffin-Lim.
         progress: called with the fraction done, up to 1; what it raises ends the work.
 
@@ -83,68 +93,111 @@ def reconstruct(
     if iterations < 1:
         raise ValueError(f"expected at least 1 iteration, got {iterations}")
     grid = small_grid(params)
-    frames = _Frames(grid.n_fft, grid.hop_length, mel.device)
-    columns = mel.shape[2]
-    # The ends of the signal were reflected when it was analysed: the column before the first equals the second.
-    margin = frames.overlap
-    last = math.ceil((columns - 1) / grid.stride)
-    period = 2 * (columns - 1)
-    position = torch.arange(-margin, last + margin + 1) * grid.stride % period
-    source = torch.minimum(position, period - position).to(mel.device)
-
+    frames = _Frames(grid, mel.device)
     generator = torch.Generator().manual_seed(seed)
-    total, overlap = len(source), 2 * frames.overlap
-    signal = mel.new_zeros(mel.shape[0], (total + frames.overlap - 1) * frames.hop)
-    done = 0
-    angles = _random_phase(generator, 0, grid.bins)
-    while done < total:
-        stop = min(done + _CHUNK_FRAMES, total)
-        start = max(0, done - overlap)
-        ahead = min(stop + overlap, total)
-        magnitudes = linear_amplitudes(mel[:, :, source[start:ahead]], params).transpose(1, 2).contiguous()
-        new = _random_phase(generator, ahead - start - angles.shape[-2], grid.bins).to(mel.device)
-        phase = torch.cat((angles.to(mel.device), new.expand(*angles.shape[:-2], -1, -1)), dim=-2)
-        known = signal[:, start * frames.hop : done * frames.hop]
 
-        def report(fraction: float, start: int = done, stop: int = stop) -> None:
-            if progress is not None:
-                progress((start + fraction * (stop - start)) / total)
+    # Frames that reach into the signal from outside are needed, too.
+    margin = grid.n_fft // 2 // grid.hop_length
+    count = math.ceil((mel.shape[2] - 1) / grid.stride) + 1 + 2 * margin
+    column = _reflected((torch.arange(count) - margin) * grid.stride, mel.shape[2])
+    first = margin * grid.hop_length + grid.n_fft // 2
+    length = math.ceil(params.samples_for_columns(mel.shape[2]) * grid.sample_rate / params.sample_rate)
 
-        part, spectrum = _griffin_lim(magnitudes, phase, known, frames, iterations, report)
-        signal[:, start * frames.hop : start * frames.hop + part.shape[1]] = part
-        angles = spectrum[:, max(0, stop - overlap) - start :]
-        done = stop
-    first = margin * frames.hop + grid.n_fft // 2
-    length = math.ceil(params.samples_for_columns(columns) / grid.divisor)
+    signal = mel.new_zeros(mel.shape[0], frames.samples(count))
+    spectrum = mel.new_zeros(mel.shape[0], 0, grid.bins, dtype=torch.complex64)
+    chunks = math.ceil(count / _CHUNK_FRAMES)
+    bounds = [count * chunk // chunks for chunk in range(chunks + 1)]
+    context = frames.overlap + _FADE_HOPS - 1
+    for chunk, (begin, end) in enumerate(zip(bounds, bounds[1:])):
+        # From frames whose samples are known already, to frames that only show how the sound goes on.
+        start, stop = max(0, begin - context), min(end + 2 * frames.overlap, count)
+        span = slice(start * frames.hop, start * frames.hop + frames.samples(stop - start))
+        position = _reflected(torch.arange(span.start, span.stop) - first, length) + first - span.start
+        signal[:, span], spectrum = _solve(
+            mel[:, :, column[start:stop].to(mel.device)].transpose(1, 2).contiguous(),
+            params,
+            frames,
+            known=signal[:, span.start : begin * frames.hop],
+            spectrum=spectrum,
+            position=position.to(mel.device),
+            generator=generator,
+            iterations=iterations,
+            progress=lambda done, chunk=chunk: progress and progress((chunk + done) / chunks),
+        )
+        spectrum = spectrum[:, end - context - start :]
     signal = signal[:, first : first + length]
-    if grid.divisor > 1:
-        signal = torchaudio.functional.resample(signal, 1, grid.divisor, lowpass_filter_width=32)
-    return signal[:, : params.samples_for_columns(columns)].contiguous()
+    if grid.sample_rate < params.sample_rate:
+        signal = torchaudio.functional.resample(
+            signal, grid.sample_rate, params.sample_rate, lowpass_filter_width=64, rolloff=0.96
+        )
+    return signal[:, : params.samples_for_columns(mel.shape[2])].contiguous()
 
 
-def _random_phase(generator: torch.Generator, frames: int, bins: int) -> torch.Tensor:
-    angle = torch.rand(1, frames, bins, generator=generator) * (2 * math.pi)
-    return torch.polar(torch.ones_like(angle), angle)
+def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
+    """Where an index lies when a range of ``size`` is reflected at its ends, as the encoder does it."""
+    period = max(1, 2 * (size - 1))
+    index = index % period
+    return torch.minimum(index, period - index)
 
 
-def _griffin_lim(
-    magnitudes: torch.Tensor,
-    phase: torch.Tensor,
-    known: torch.Tensor,
+def _solve(
+    mel: torch.Tensor,
+    params: SpectrogramParams,
     frames: _Frames,
+    known: torch.Tensor,
+    spectrum: torch.Tensor,
+    position: torch.Tensor,
+    generator: torch.Generator,
     iterations: int,
     progress: Callable[[float], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Signal of (batch, frames, bins) magnitudes that begins with the samples of ``known``; and its spectrum."""
-    # Only the direction of `phase` counts, its length does not.
-    previous = torch.zeros_like(phase)
+    """Signal of (batch, frames, bands) mel amplitudes, and its spectrum.
+
+    The signal begins with the samples of ``known`` and fades into its own; ``spectrum``, (batch, frames, bins), is a
+    first estimate of its first frames. ``position`` tells where each sample is taken from, to reflect the ends.
+    """
+    magnitudes = linear_amplitudes(mel.transpose(1, 2), params).transpose(1, 2).contiguous()
+    weight = known.new_ones(known.shape[1])
+    if len(weight):
+        weight[-_FADE_HOPS * frames.hop :] = torch.linspace(1, 0, _FADE_HOPS * frames.hop)
+
+    def signal_of(spectrum: torch.Tensor) -> torch.Tensor:
+        square = torch.view_as_real(spectrum).square()
+        length = (square[..., 0] + square[..., 1]).clamp_(min=1e-30).sqrt_()
+        signal = frames.synthesise(spectrum * (magnitudes / length))
+        signal[:, : len(weight)].lerp_(known, weight)
+        return signal[:, position]
+
+    estimate, previous = _first_spectrum(magnitudes, spectrum, frames, generator), None
     for iteration in range(iterations):
-        signal = frames.synthesise(phase * (magnitudes / phase.abs().clamp_(min=1e-12)))
-        signal[:, : known.shape[1]] = known
-        current = frames.analyse(signal[:, : (magnitudes.shape[1] - 1) * frames.hop + frames.n_fft])
-        phase = current + _MOMENTUM * (current - previous) if iteration else current
+        current = frames.analyse(signal_of(estimate))
+        if (iteration + 1) % _FIT_EVERY == 0:
+            magnitudes = fitted_amplitudes(current.abs(), magnitudes, mel, params)
+        estimate = current if previous is None else current + _MOMENTUM * (current - previous)
         previous = current
         progress((iteration + 1) / iterations)
-    signal = frames.synthesise(current * (magnitudes / current.abs().clamp_(min=1e-12)))
-    signal[:, : known.shape[1]] = known
-    return signal, current
+    return signal_of(current), current
+
+
+def _first_spectrum(
+    magnitudes: torch.Tensor, spectrum: torch.Tensor, frames: _Frames, generator: torch.Generator
+) -> torch.Tensor:
+    """``spectrum``, continued to as many frames as ``magnitudes`` has; of the new ones only the phase counts.
+
+    Under a Gaussian window a bin's phase advances as that of a partial at ``k + slope / (2 pi gamma)`` bins does,
+    slope being that of the log magnitude over bins: towards the peak. Gamma is 0.25645 for a Hann window (Prusa et
+    al., table I).
+    """
+    bins = magnitudes.shape[2]
+    floor = 1e-3 * magnitudes.amax((1, 2), keepdim=True) + 1e-12
+    log = (magnitudes + floor).log()
+    slope = F.pad((log[..., 2:] - log[..., :-2]) / 2, (1, 1))
+    partial = torch.arange(bins, device=log.device) + (slope / (2 * math.pi * 0.25645)).clamp_(-2, 2)
+    advance = F.pad((partial[:, 1:] + partial[:, :-1]) * (math.pi * frames.hop / frames.n_fft), (0, 0, 1, 0))
+    known = spectrum.shape[1]
+    # Without a past, every partial is at its crest in the middle of the first frame, but for the jitter.
+    past = spectrum[:, -1:].angle() if known else -math.pi * torch.arange(bins, device=log.device)
+    noise = (2 * math.pi * _JITTER) * (torch.rand(1, len(log[0]) - known, bins, generator=generator) - 0.5)
+    # The sum grows to millions of turns: float32 would lose the fraction.
+    phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
+    return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
