@@ -53,7 +53,7 @@ class RiffusionPipeline:
         self.checkpoint = checkpoint
         self.config = config or Config()
         self.params = SpectrogramParams()
-        self._grid = Grid.of(checkpoint, self.params.num_frequencies)
+        self.grid = Grid.of(checkpoint, self.params.num_frequencies)
         self._turn = threading.Lock()
 
     @classmethod
@@ -101,9 +101,9 @@ class RiffusionPipeline:
         loop = None if seed_image is None else load_seed_image(seed_image, self.params)
         columns = self.params.columns_for_seconds(duration_s)
         with self._request(progress, cancel) as request:
-            width = self._grid.width(columns)
+            width = self.grid.width(columns)
             init = None if loop is None else self._looped_latents(loop, width, request)
-            count = len(window_starts(width, self._grid.window))
+            count = len(window_starts(width, self.grid.window))
             positive, negative = embed_prompts(self.checkpoint, [prompt, negative_prompt])
             canvas = Canvas(
                 noise=self._noise(settings["seed"], width)[None], init=init,
@@ -111,7 +111,7 @@ class RiffusionPipeline:
                 positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
                 guidance=torch.full((count,), float(settings["guidance"])))
             if init is not None and strength == 0:
-                pixels = decode_latents(init, self.checkpoint, self._grid, columns)
+                pixels = decode_latents(init, self.checkpoint, self.grid, columns)
             else:
                 pixels = self._paint(canvas, columns, settings, request)
             samples = round(duration_s * self.params.sample_rate)
@@ -192,7 +192,7 @@ class RiffusionPipeline:
         loop = None if seed_image is None else load_seed_image(seed_image, self.params)
         columns = clips * CLIP_COLUMNS
         with self._request(progress, cancel) as request:
-            window, width = self._grid.window, self._grid.width(columns)
+            window, width = self.grid.window, self.grid.width(columns)
             starts = torch.tensor(window_starts(width, window))
             # How far along: of a window, and of a column. The first window is all A, the last all B.
             along = starts / (width - window)
@@ -246,20 +246,20 @@ class RiffusionPipeline:
     def _noise(self, seed: int, width: int) -> torch.Tensor:
         """Noise (channels, rows, width), drawn on the CPU: a seed means the same on every device."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn((self._grid.channels, self._grid.rows, width), generator=generator)
+        return torch.randn((self.grid.channels, self.grid.rows, width), generator=generator)
 
     def _looped_latents(self, loop: Image.Image, width: int, request: _Request) -> torch.Tensor:
         """Latents (1, channels, rows, width) of a 512-column loop, repeated."""
         pixels = torch.from_numpy(np.asarray(loop)[:, :, 0].copy())[None]
-        latents = encode_pixels(pixels, self.checkpoint, self._grid, request.stage(0.0, 0.05, "Reading the seed image"))
+        latents = encode_pixels(pixels, self.checkpoint, self.grid, request.stage(0.0, 0.05, "Reading the seed image"))
         return latents.repeat(1, 1, 1, -(-width // latents.shape[-1]))[..., :width]
 
     def _restyle(self, pixels: torch.Tensor, prompt: str, negative_prompt: str, strength: float,
                  settings: dict[str, Any], request: _Request) -> torch.Tensor:
         """Img2img of pixels (channels, bands, columns) with one prompt."""
-        init = encode_pixels(pixels, self.checkpoint, self._grid, request.stage(0.0, 0.1, "Reading the input"))
+        init = encode_pixels(pixels, self.checkpoint, self.grid, request.stage(0.0, 0.1, "Reading the input"))
         width = init.shape[-1]
-        count = len(window_starts(width, self._grid.window))
+        count = len(window_starts(width, self.grid.window))
         positive, negative = embed_prompts(self.checkpoint, [prompt, negative_prompt])
         canvas = Canvas(
             noise=self._noise(settings["seed"], width).expand(len(init), -1, -1, -1), init=init,
@@ -272,11 +272,11 @@ class RiffusionPipeline:
         def stepped(step: int, steps: int) -> None:
             request.report(0.1 + 0.7 * step / steps, f"Step {step} of {steps}")
 
-        latents = denoise(self.checkpoint, canvas, self._grid.window, settings["scheduler"], settings["steps"],
+        latents = denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"], settings["steps"],
                           settings["seed"], stepped, request.cancel)
         if not torch.isfinite(latents).all():
             raise ValueError("the model's prediction overflowed: lower the guidance or the prompt's weights")
-        return decode_latents(latents, self.checkpoint, self._grid, columns, request.stage(0.8, 0.9, "Painting"))
+        return decode_latents(latents, self.checkpoint, self.grid, columns, request.stage(0.8, 0.9, "Painting"))
 
     def _finish(self, pixels: torch.Tensor, max_value: float | None, samples: int, settings: dict[str, Any],
                 request: _Request) -> Clip:

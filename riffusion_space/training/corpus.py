@@ -66,7 +66,7 @@ def _write_shard(task: tuple[Path, range]) -> Path:
     torch.set_num_threads(1)
     clips = list(make_clips(seeds))
     path = folder / f"shard_{seeds.start:07d}.npy"
-    path.with_suffix(".json").write_text(json.dumps([dataclasses.asdict(clip.piece) for clip in clips]))
+    write_pieces(path, [clip.piece for clip in clips])
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.save(file, np.stack([clip.pixels for clip in clips]))
@@ -82,6 +82,11 @@ def write_corpus(folder: Path, clips: int, workers: int, first_seed: int = HELD_
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for done, path in enumerate(pool.imap_unordered(_write_shard, tasks), 1):
             print(f"{path.name}: {done} of {len(tasks)} shards", flush=True)
+
+
+def write_pieces(shard: Path, pieces: list[Piece]) -> None:
+    """Write what was composed beside a shard."""
+    shard.with_suffix(".json").write_text(json.dumps([dataclasses.asdict(piece) for piece in pieces]))
 
 
 def read_pieces(shard: Path) -> list[Piece]:

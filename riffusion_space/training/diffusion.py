@@ -90,7 +90,7 @@ class Examples:
 
 def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: int, batch: int, rate: float,
           device: torch.device) -> None:
-    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 250 steps."""
+    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 200 steps."""
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
     paths = encode_corpus(corpus, vae, device, most=10)
     if not paths:
@@ -136,7 +136,7 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
             print(f"diffusion step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s", flush=True)
         if state.step % 40 == 0 and len(grown := encode_corpus(corpus, vae, device, most=1)) > len(paths):
             paths, examples = grown, Examples(grown, f"diffusion {state.step}")
-        if state.step % 250 == 0 or state.step == steps:
+        if state.step % 200 == 0 or state.step == steps:
             state.save()
             average = build_unet()
             average.load_state_dict(state.average)

@@ -1,0 +1,117 @@
+"""The training code on a handful of clips: every stage runs, resumes, and what comes out is a checkpoint."""
+
+import csv
+import random
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from riffusion_space.config import Config
+from riffusion_space.pipeline import RiffusionPipeline
+from riffusion_space.training import autoencoder, corpus, diffusion, text
+from riffusion_space.training.captions import caption
+from riffusion_space.training.compose import compose, compose_genre, compose_solo
+from riffusion_space.training.export import export
+from riffusion_space.training.sounds import GENRES, INSTRUMENTS
+
+CPU = torch.device("cpu")
+
+
+def test_a_seed_names_a_piece_and_every_note_is_playable():
+    for seed in range(200):
+        piece = compose(seed, 5.11)
+        assert piece == compose(seed, 5.11)
+        assert piece.tracks and any(track.notes for track in piece.tracks)
+        for track in piece.tracks:
+            assert all(0 <= note.key <= 127 and 1 <= note.velocity <= 127 and note.start >= 0 and note.duration > 0
+                       for note in track.notes)
+
+
+def test_vocabulary_is_as_wide_as_promised():
+    assert len({i.name for i in INSTRUMENTS}) >= 30 and len({g.name for g in GENRES}) >= 10
+    kinds = [compose(seed, 5.11).kind for seed in range(1000)]
+    assert 0.5 < kinds.count("solo") / 1000 < 0.6 and 0.28 < kinds.count("genre") / 1000 < 0.38
+
+
+def test_captions_name_the_sound_in_many_wordings():
+    rng = random.Random(0)
+    for sound in (*INSTRUMENTS, *GENRES):
+        piece = (compose_solo if sound in INSTRUMENTS else compose_genre)(rng, sound, 5.11)
+        wordings = {caption(piece, rng) for _ in range(50)}
+        assert len(wordings) > 15
+        assert all(any(word in wording for word in sound.synonyms) for wording in wordings)
+    fast = next(p for p in (compose(s, 5.11) for s in range(100)) if p.bpm > 140)
+    assert any(f"{fast.bpm} bpm" in caption(fast, rng).lower() for _ in range(200))
+    assert not any("slow" in caption(fast, rng).split() for _ in range(200))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Twelve rendered clips in the corpus's format."""
+    folder = tmp_path_factory.mktemp("corpus")
+    clips = list(corpus.make_clips(range(corpus.HELD_OUT_SEEDS, corpus.HELD_OUT_SEEDS + 12)))
+    np.save(folder / "shard_0100000.npy", np.stack([clip.pixels for clip in clips]))
+    corpus.write_pieces(folder / "shard_0100000.npy", [clip.piece for clip in clips])
+    return folder
+
+
+def test_rendered_clips_are_sound(shards):
+    pixels = np.load(shards / "shard_0100000.npy")
+    assert pixels.shape == (12, 512, 512) and pixels.dtype == np.uint8
+    assert (pixels.min((1, 2)) == 0).all() and (pixels.std((1, 2)) > 10).all()
+    pieces = corpus.read_pieces(shards / "shard_0100000.npy")
+    assert [p.bpm for p in pieces] == [compose(s, corpus.CLIP_SAMPLES / 44_100).bpm
+                                       for s in range(corpus.HELD_OUT_SEEDS, corpus.HELD_OUT_SEEDS + 12)]
+
+
+def test_normalized_latents_keep_the_round_trip(shards):
+    torch.manual_seed(0)
+    model = autoencoder.build_autoencoder().eval()
+    x = autoencoder.images(torch.from_numpy(np.load(shards / "shard_0100000.npy")[:3, :, :128].copy()))
+    with torch.no_grad():
+        before = model.decode(model.encode(x).latent_dist.mean).sample
+        autoencoder.normalize_latents(model, x)
+        latents = model.encode(x).latent_dist.mean
+        after = model.decode(latents).sample
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def trained(shards, tmp_path_factory):
+    """Every stage for a few steps, the first and the last interrupted and resumed; exported as a checkpoint."""
+    data = tmp_path_factory.mktemp("data")
+    autoencoder.train(shards, data / "autoencoder", 1, 1, 6e-4, CPU)
+    model = autoencoder.train(shards, data / "autoencoder", 3, 1, 6e-4, CPU)
+    model.save_pretrained(data / "autoencoder/vae")
+    text.train(shards, data / "text", 2, 4, 1e-3, CPU)
+    for steps in (1, 2):
+        diffusion.train(shards, data / "autoencoder/vae", data / "text", data / "diffusion", steps, 1, 4e-4, CPU)
+    export(data, data / "checkpoint")
+    return data
+
+
+def test_stages_log_and_resume(trained):
+    for stage, steps in (("autoencoder", 3), ("text", 2), ("diffusion", 2)):
+        rows = list(csv.DictReader((trained / stage / "log.csv").open()))
+        assert [int(row["step"]) for row in rows] == list(range(1, steps + 1))
+        assert all(np.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_the_exported_checkpoint_is_small_and_plays(trained):
+    files = [path for path in (trained / "checkpoint").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 80e6
+    assert max(path.stat().st_size for path in files) < 10e6
+    pipe = RiffusionPipeline.from_pretrained(str(trained / "checkpoint"), "cpu", config=Config())
+    clip = pipe.text2audio("church bells", seed=1, steps=1)
+    assert clip.audio.num_samples == 225_351 and np.isfinite(clip.audio.samples).all()
+
+
+def test_a_stock_diffusers_pipeline_loads_it(trained):
+    stock = StableDiffusionPipeline.from_pretrained(trained / "checkpoint", safety_checker=None)
+    stock.set_progress_bar_config(disable=True)
+    image = stock("church bells", num_inference_steps=1, height=512, width=512).images[0]
+    assert image.size == (512, 512)
