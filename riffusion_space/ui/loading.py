@@ -1,0 +1,85 @@
+"""The checkpoint, loaded behind the page's back: the page is there at once and tells how far the loading is."""
+
+from __future__ import annotations
+
+import html
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from riffusion_space.config import Config
+
+if TYPE_CHECKING:
+    from riffusion_space.pipeline import Progress, RiffusionPipeline
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class LoadState:
+    """How far the loading is: ``phase`` is "loading", "ready" or "failed"; ``text`` one sentence on it."""
+
+    phase: str = "loading"
+    text: str = "Starting"
+    fraction: float = 0.0
+    pipeline: RiffusionPipeline | None = None
+
+    @property
+    def banner(self) -> str:
+        """The state as HTML, for the top of the page."""
+        percent = f" · {self.fraction:.0%}" if self.phase == "loading" and self.fraction else ""
+        name = f"<strong>{html.escape(self.pipeline.checkpoint.name)}</strong> " if self.pipeline else ""
+        return (
+            f'<div class="banner {self.phase}" role="status"><span class="lamp"></span>'
+            f"<span>{name}{html.escape(self.text)}{percent}</span></div>"
+        )
+
+
+class PipelineLoader:
+    """Loads the configured pipeline in a thread of its own, once, for all requests."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._thread = threading.Thread()
+        self.state = LoadState()
+
+    def start(self) -> threading.Thread:
+        """Begin to load, unless that is under way or done; after a failure, try again. The thread that loads."""
+        with self._lock:
+            if self.state.phase != "ready" and not self._thread.is_alive():
+                self.state = LoadState()
+                self._thread = threading.Thread(target=self._load, name="load checkpoint", daemon=True)
+                self._thread.start()
+            return self._thread
+
+    def wait(self, progress: Progress) -> RiffusionPipeline:
+        """The pipeline, once it is there; ``progress`` is called meanwhile and may raise to give up waiting.
+
+        Raises:
+            ValueError: the checkpoint cannot be loaded.
+        """
+        thread = self.start()
+        while self.state.phase == "loading":
+            progress(self.state.fraction, self.state.text)
+            thread.join(_POLL_S)
+        if self.state.pipeline is None:
+            raise ValueError(self.state.text)
+        return self.state.pipeline
+
+    def _load(self) -> None:
+        try:
+            from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
+
+            pipeline = RiffusionPipeline.from_pretrained(
+                self._config.checkpoint, self._config.device, progress=self._report, config=self._config
+            )
+        except Exception as error:  # whatever it is, the page has to say so: nobody else waits for this thread
+            self.state = LoadState("failed", str(error))
+            if not isinstance(error, ValueError):
+                raise
+        else:
+            self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
+
+    def _report(self, fraction: float, text: str) -> None:
+        self.state = LoadState("loading", text, fraction)
