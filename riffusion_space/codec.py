@@ -118,5 +118,5 @@ def decode(
     mel = pixels_to_amplitudes(torch.from_numpy(channels), max_value, params)
     if not params.stereo:
         mel = mel.mean(0, keepdim=True)
-    samples = reconstruct(mel, params, seed, progress=progress)
+    samples = reconstruct(mel, params, seed, progress=progress, channels=len(mel))
     return Waveform(samples.numpy(), params.sample_rate)

@@ -148,12 +148,12 @@ def linear_amplitudes(mel: torch.Tensor, params: SpectrogramParams) -> torch.Ten
     """Least-squares linear magnitudes of mel amplitudes, on the small grid and at the level of its sample rate.
 
     Args:
-        mel: (batch, bands, columns).
+        mel: (batch, frames, bands).
 
     Returns:
-        (batch, small_grid(params).bins, columns), not negative.
+        (batch, frames, small_grid(params).bins), not negative.
     """
-    return (_inverse_filterbank(params).to(mel.device) @ mel).clamp_(min=0)
+    return (mel @ _inverse_filterbank(params).to(mel.device).T).clamp_(min=0)
 
 
 @lru_cache(maxsize=8)
@@ -187,12 +187,12 @@ def fitted_amplitudes(
     a signal can have.
 
     Args:
-        current: (batch, columns, bins), magnitudes of a signal on the small grid.
-        magnitudes: (batch, columns, bins), returned where bands are closer together than bins.
-        mel: (batch, columns, bands), the amplitudes to come near to.
+        current: (batch, frames, bins), magnitudes of a signal on the small grid.
+        magnitudes: (batch, frames, bins), returned where bands are closer together than bins.
+        mel: (batch, frames, bands), the amplitudes to come near to.
 
     Returns:
-        (batch, columns, bins).
+        (batch, frames, bins).
     """
     filters, wide = (tensor.to(mel.device) for tensor in _small_filterbank(params))
     floor = 1e-4 * mel.amax() + 1e-12

@@ -65,6 +65,7 @@ def reconstruct(
     seed: int = 0,
     iterations: int = ITERATIONS,
     progress: Callable[[float], None] | None = None,
+    channels: int = 1,
 ) -> torch.Tensor:
     """Waveform whose mel spectrogram comes close to ``mel``.
 
@@ -76,6 +77,8 @@ def reconstruct(
         seed: of the first phase.
         iterations: of Griffin-Lim.
         progress: called with the fraction done, up to 1; what it raises ends the work.
+        channels: so many consecutive items are channels of one sound and start from the phase of their mix. Channels
+            whose phases are found apart have nothing in common, and are heard as out of phase.
 
     Returns:
         (batch, (columns - 1) * hop_length) at ``params.sample_rate``.
@@ -92,11 +95,13 @@ def reconstruct(
         raise ValueError("expected finite mel amplitudes of at least 0")
     if iterations < 1:
         raise ValueError(f"expected at least 1 iteration, got {iterations}")
+    if channels < 1 or mel.shape[0] % channels:
+        raise ValueError(f"expected a batch of whole sounds of {channels} channels, got {mel.shape[0]} items")
     grid = small_grid(params)
     frames = _Frames(grid, mel.device)
     generator = torch.Generator().manual_seed(seed)
 
-    # Frames that reach into the signal from outside are needed, too.
+    # Frames outside the signal that reach into it are needed, too.
     margin = grid.n_fft // 2 // grid.hop_length
     count = math.ceil((mel.shape[2] - 1) / grid.stride) + 1 + 2 * margin
     column = _reflected((torch.arange(count) - margin) * grid.stride, mel.shape[2])
@@ -108,29 +113,32 @@ def reconstruct(
     chunks = math.ceil(count / _CHUNK_FRAMES)
     bounds = [count * chunk // chunks for chunk in range(chunks + 1)]
     context = frames.overlap + _FADE_HOPS - 1
-    for chunk, (begin, end) in enumerate(zip(bounds, bounds[1:])):
+    mix_iterations = iterations // 2 if channels > 1 else 0
+    steps = iter(range(1, chunks * (mix_iterations + iterations) + 1))
+
+    def report() -> None:
+        step = next(steps)
+        if progress is not None:
+            progress(step / (chunks * (mix_iterations + iterations)))
+
+    for begin, end in zip(bounds, bounds[1:]):
         # From frames whose samples are known already, to frames that only show how the sound goes on.
         start, stop = max(0, begin - context), min(end + 2 * frames.overlap, count)
         span = slice(start * frames.hop, start * frames.hop + frames.samples(stop - start))
         position = _reflected(torch.arange(span.start, span.stop) - first, length) + first - span.start
-        signal[:, span], spectrum = _solve(
-            mel[:, :, column[start:stop].to(mel.device)].transpose(1, 2).contiguous(),
-            params,
-            frames,
-            known=signal[:, span.start : begin * frames.hop],
-            spectrum=spectrum,
-            position=position.to(mel.device),
-            generator=generator,
-            iterations=iterations,
-            progress=lambda done, chunk=chunk: progress and progress((chunk + done) / chunks),
-        )
+        position = position.to(mel.device)
+        target = mel[:, :, column[start:stop].to(mel.device)].transpose(1, 2).contiguous()
+        known = signal[:, span.start : begin * frames.hop]
+        mixed = _mixed(target, channels), _mixed(known, channels), _mixed(spectrum, channels)
+        estimate = _first_spectrum(linear_amplitudes(mixed[0], params), mixed[2], frames, generator)
+        if mix_iterations:
+            _, estimate = _griffin_lim(mixed[0], estimate, params, frames, mixed[1], position, mix_iterations, report)
+        estimate = estimate.repeat_interleave(channels, dim=0)
+        estimate = torch.cat((spectrum, estimate[:, spectrum.shape[1] :]), dim=1)
+        part, spectrum = _griffin_lim(target, estimate, params, frames, known, position, iterations, report)
+        signal[:, span] = part
         spectrum = spectrum[:, end - context - start :]
-    signal = signal[:, first : first + length]
-    if grid.sample_rate < params.sample_rate:
-        signal = torchaudio.functional.resample(
-            signal, grid.sample_rate, params.sample_rate, lowpass_filter_width=64, rolloff=0.96
-        )
-    return signal[:, : params.samples_for_columns(mel.shape[2])].contiguous()
+    return _resampled(signal, first, params.samples_for_columns(mel.shape[2]), grid.sample_rate, params.sample_rate)
 
 
 def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
@@ -140,42 +148,49 @@ def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
     return torch.minimum(index, period - index)
 
 
-def _solve(
+def _mixed(items: torch.Tensor, channels: int) -> torch.Tensor:
+    """(sounds * channels, ...) to (sounds, ...)."""
+    return items.unflatten(0, (-1, channels)).mean(1)
+
+
+def _griffin_lim(
     mel: torch.Tensor,
+    estimate: torch.Tensor,
     params: SpectrogramParams,
     frames: _Frames,
     known: torch.Tensor,
-    spectrum: torch.Tensor,
     position: torch.Tensor,
-    generator: torch.Generator,
     iterations: int,
-    progress: Callable[[float], None],
+    report: Callable[[], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Signal of (batch, frames, bands) mel amplitudes, and its spectrum.
 
-    The signal begins with the samples of ``known`` and fades into its own; ``spectrum``, (batch, frames, bins), is a
-    first estimate of its first frames. ``position`` tells where each sample is taken from, to reflect the ends.
+    Args:
+        estimate: (batch, frames, bins), of which only the phase counts.
+        known: (batch, samples) that the signal begins with, before it fades into its own.
+        position: tells where each sample is taken from, to reflect the ends.
     """
-    magnitudes = linear_amplitudes(mel.transpose(1, 2), params).transpose(1, 2).contiguous()
+    magnitudes = linear_amplitudes(mel, params)
     weight = known.new_ones(known.shape[1])
     if len(weight):
         weight[-_FADE_HOPS * frames.hop :] = torch.linspace(1, 0, _FADE_HOPS * frames.hop)
 
     def signal_of(spectrum: torch.Tensor) -> torch.Tensor:
+        # abs() of complex numbers is ten times slower.
         square = torch.view_as_real(spectrum).square()
         length = (square[..., 0] + square[..., 1]).clamp_(min=1e-30).sqrt_()
         signal = frames.synthesise(spectrum * (magnitudes / length))
         signal[:, : len(weight)].lerp_(known, weight)
         return signal[:, position]
 
-    estimate, previous = _first_spectrum(magnitudes, spectrum, frames, generator), None
+    previous = None
     for iteration in range(iterations):
         current = frames.analyse(signal_of(estimate))
         if (iteration + 1) % _FIT_EVERY == 0:
             magnitudes = fitted_amplitudes(current.abs(), magnitudes, mel, params)
         estimate = current if previous is None else current + _MOMENTUM * (current - previous)
         previous = current
-        progress((iteration + 1) / iterations)
+        report()
     return signal_of(current), current
 
 
@@ -201,3 +216,15 @@ def _first_spectrum(
     # The sum grows to millions of turns: float32 would lose the fraction.
     phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
     return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
+
+
+def _resampled(signal: torch.Tensor, first: int, length: int, rate: int, new_rate: int) -> torch.Tensor:
+    """``length`` samples at ``new_rate``, from the one that lies at ``first`` of the signal on."""
+    divisor = math.gcd(rate, new_rate)
+    # What lies before and after goes into the filter, too: a cut would be heard as a click.
+    before = first // (rate // divisor)
+    signal = signal[:, first - before * (rate // divisor) :]
+    if rate != new_rate:
+        signal = torchaudio.functional.resample(signal, rate, new_rate, lowpass_filter_width=64, rolloff=0.96)
+    start = before * (new_rate // divisor)
+    return signal[:, start : start + length].contiguous()
