@@ -136,6 +136,15 @@ def clear_blank_numbers(app: gr.Blocks) -> None:
     app.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill('')", **PRIVATE)
 
 
+def _blanks_to_null(inputs: Sequence[Component]) -> str:
+    """JavaScript that sends numbers shown as blank as None."""
+    numbers = [index for index, component in enumerate(inputs) if isinstance(component, gr.Number)]
+    return (
+        f"(...values) => values.slice(0, {len(inputs)})"
+        f".map((value, index) => {numbers}.includes(index) && value === '' ? null : value)"
+    )
+
+
 def seed_box(label: str, result: Result, key: str = "seed", placeholder: str = "random") -> gr.Number:
     """A seed, with buttons that empty it and that fetch the last result's; ``key`` is its name in the settings."""
     clear, reuse = gr.Button(placeholder.capitalize(), size="sm"), gr.Button("Last used", size="sm")
@@ -163,18 +172,10 @@ def connect(
         api_name=name, concurrency_id="device", show_progress_on=result.sound, scroll_to_output=True,
     )
     made.success(_caption, result.settings, result.caption, **PRIVATE)
-    made.then(None, None, [generate, cancel], js=_IDLE, **PRIVATE)
+    for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
+        ended(None, None, [generate, cancel], js=_IDLE, **PRIVATE)
     cancel.click(None, None, [generate, cancel], js=_IDLE, cancels=made, **PRIVATE)
     return f"() => document.getElementById('{name}-generate')?.click()"
-
-
-def _blanks_to_null(inputs: Sequence[Component]) -> str:
-    """JavaScript that sends blank numbers as None."""
-    numbers = [index for index, component in enumerate(inputs) if isinstance(component, gr.Number)]
-    return (
-        f"(...values) => values.slice(0, {len(inputs)})"
-        f".map((value, index) => {numbers}.includes(index) && value === '' ? null : value)"
-    )
 
 
 def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, labels: list[str] | None = None) -> None:
@@ -186,5 +187,6 @@ def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, lab
 
 def _caption(settings: dict[str, Any]) -> dict[str, Any]:
     seeds = " to ".join(str(settings[key]) for key in ("seed", "seed_b") if settings.get(key) is not None)
-    facts = (f"{settings['steps']} steps", f"guidance {settings['guidance']:g}", settings["scheduler"])
+    steps = settings["steps"]
+    facts = (f"{steps} step{'s' * (steps > 1)}", f"guidance {settings['guidance']:g}", settings["scheduler"])
     return gr.update(value=f"<strong>Seed {seeds}</strong> · " + " · ".join(facts), visible=True)

@@ -27,12 +27,14 @@ class LoadState:
     @property
     def banner(self) -> str:
         """The state as HTML, for the top of the page."""
-        percent = f" · {self.fraction:.0%}" if self.phase == "loading" and self.fraction else ""
-        name = f"<strong>{html.escape(self.pipeline.checkpoint.name)}</strong> " if self.pipeline else ""
-        return (
-            f'<div class="banner {self.phase}" role="status"><span class="lamp"></span>'
-            f"<span>{name}{html.escape(self.text)}{percent}</span></div>"
-        )
+        text = html.escape(self.text)
+        if self.pipeline:
+            text = f"<strong>{html.escape(self.pipeline.checkpoint.name)}</strong> {text}"
+        elif self.phase == "failed":
+            text += " Generate tries again."
+        elif self.fraction:
+            text += f" · {self.fraction:.0%}"
+        return f'<div class="banner {self.phase}" role="status"><span class="lamp"></span><span>{text}</span></div>'
 
 
 class PipelineLoader:

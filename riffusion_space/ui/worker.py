@@ -105,6 +105,8 @@ class Worker:
 
 
 def sentence(error: Exception) -> str:
-    """An error's text with a capital and a full stop."""
+    """An error's text with a capital, where it begins with a plain word, and a full stop."""
     text = str(error).strip()
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
+    if text.partition(" ")[0].isalpha():
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,62 @@
+"""The real app in a process of its own, started once for all the tests that talk to it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class AppServer:
+    """Where the page is, how long it took to be there, and the folder that holds its users' files."""
+
+    url: str
+    seconds_to_page: float
+    files: Path
+
+
+@cache
+def start() -> AppServer:
+    """Run ``python app.py`` offline on the embedded checkpoint, and wait for its page; it ends with the tests."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="riffusion-app-"))
+    log = (folder / "log.txt").open("w")
+    environment = {
+        **os.environ,
+        "RIFFUSION_CHECKPOINT": "embedded",
+        "RIFFUSION_DEVICE": "cpu",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(folder / "files"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    url = f"http://127.0.0.1:{port}"
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    atexit.register(_stop, process)
+    while time.monotonic() - began < START_TIMEOUT_S and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return AppServer(url, time.monotonic() - began, folder / "files")
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    raise RuntimeError(f"app.py served no page:\n{(folder / 'log.txt').read_text()}")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait(10)
