@@ -30,7 +30,7 @@ class AppServer:
 
 @cache
 def start() -> AppServer:
-    """Run ``python app.py`` offline on the embedded checkpoint, and wait for its page; it ends with the tests."""
+    """Run ``python app.py`` as on a laptop that is offline, and wait for its page; it ends with the tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,7 +38,7 @@ def start() -> AppServer:
     log = (folder / "log.txt").open("w")
     environment = {
         **os.environ,
-        "RIFFUSION_CHECKPOINT": "embedded",
+        "RIFFUSION_CHECKPOINT": "auto",
         "RIFFUSION_DEVICE": "cpu",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),

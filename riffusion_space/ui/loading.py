@@ -28,11 +28,9 @@ class LoadState:
     def banner(self) -> str:
         """The state as HTML, for the top of the page."""
         text = html.escape(self.text)
-        if self.pipeline:
-            text = f"<strong>{html.escape(self.pipeline.checkpoint.name)}</strong> {text}"
-        elif self.phase == "failed":
+        if self.phase == "failed":
             text += " Generate tries again."
-        elif self.fraction:
+        elif self.phase == "loading" and self.fraction:
             text += f" · {self.fraction:.0%}"
         return f'<div class="banner {self.phase}" role="status"><span class="lamp"></span><span>{text}</span></div>'
 

@@ -25,7 +25,7 @@ _HEADER = f"""
 def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
     """The app, ready to launch; ``loader`` may load the checkpoint at any time before or after."""
     worker = Worker(loader, config)
-    with gr.Blocks(title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as app:
+    with gr.Blocks(title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, 4 * _HOUR)) as app:
         gr.HTML(_HEADER)
         banner = gr.HTML(loader.state.banner)
         with gr.Tab("Text to audio"):

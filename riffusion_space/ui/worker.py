@@ -17,13 +17,15 @@ import gradio as gr
 import spaces
 from gradio.utils import get_upload_folder
 
+from riffusion_space.audio import read_audio
 from riffusion_space.config import Config
 from riffusion_space.ui import picture
 from riffusion_space.ui.loading import PipelineLoader
 
 Made = tuple[str, str, dict[str, Any]]  # path of the sound, path of the picture, settings
 
-_GPU_START_S, _GPU_CLIP_S, _CLIP_S = 20, 4, 5.12  # what a ZeroGPU is asked for: some seconds, and more for each clip
+_CLIP_S = 5.12
+_GPU_START_S, _GPU_CLIP_S = 20, 2  # what a ZeroGPU is asked for: some seconds, and more for each clip
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,14 @@ class Worker:
         return str(sound), str(image), clip.settings
 
     def _gpu_seconds(self, task: str, arguments: dict[str, Any], folder: Path, flag: CancelFlag) -> int:
-        """How long a request may hold a ZeroGPU."""
-        clips = arguments.get("clips") or math.ceil(arguments.get("duration_s", self.config.max_seconds) / _CLIP_S)
-        return _GPU_START_S + _GPU_CLIP_S * clips
+        """How long a request may hold a ZeroGPU, in seconds."""
+        if task == "interpolate":
+            clips = arguments["clips"]
+        elif task == "audio2audio":
+            clips = read_audio(arguments["audio"], self.config.max_seconds).duration_s / _CLIP_S
+        else:
+            clips = (arguments["duration_s"] or 0) / _CLIP_S
+        return math.ceil(_GPU_START_S + _GPU_CLIP_S * clips)
 
 
 def sentence(error: Exception) -> str:

@@ -1,0 +1,47 @@
+"""What ZeroGPU needs of the worker, and how errors read; the rest of it is tested with the app."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from conftest import make_music
+
+from riffusion_space.audio import write_audio
+from riffusion_space.config import Config
+from riffusion_space.ui.loading import PipelineLoader
+from riffusion_space.ui.worker import CancelFlag, Worker, sentence
+
+
+def test_gpu_time_grows_with_the_piece(tmp_path):
+    worker = Worker(PipelineLoader(Config()), Config())
+    song = write_audio(make_music(10.24), tmp_path / "song.wav")
+    seconds = [
+        worker._gpu_seconds(task, arguments, tmp_path, CancelFlag(tmp_path / "flag"))
+        for task, arguments in (
+            ("text2audio", {"duration_s": 5.12}),
+            ("audio2audio", {"audio": song}),
+            ("interpolate", {"clips": 10}),
+        )
+    ]
+    assert seconds == sorted(set(seconds)) and seconds[-1] < 60
+
+
+def test_flag_is_seen_by_another_process(tmp_path):
+    flag = CancelFlag(tmp_path / "flag")
+    copy = pickle.loads(pickle.dumps(flag))
+    assert not copy.is_set()
+    flag.set()
+    assert copy.is_set()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("expected steps from 1 to 100, got 0", "Expected steps from 1 to 100, got 0."),
+        ("https://huggingface.co cannot be reached.", "https://huggingface.co cannot be reached."),
+        ("/a/b is no folder", "/a/b is no folder."),
+    ],
+)
+def test_error_reads_as_a_sentence(text, expected):
+    assert sentence(ValueError(text)) == expected
