@@ -1,8 +1,8 @@
 """Does the embedded checkpoint play what it is asked for? A judge that never heard its training clips listens.
 
 The judge is a small convolutional classifier of 40 instruments and 14 genres, trained here on clips that the training
-corpus leaves out. It then names (1) other real clips, (2) the same after the autoencoder's round trip and (3) clips that
-the checkpoint makes from the bare name of each class, analysed from the sound that a user would hear.
+corpus leaves out. It then names (1) other real clips, (2) the same after the autoencoder's round trip and (3) clips
+that the checkpoint makes from the bare name of each class, analysed from the sound that a user would hear.
 
 ``python benchmarks/adherence.py`` prints the table and writes benchmarks/results/adherence.md. Needs a sound font.
 """
@@ -60,9 +60,8 @@ def real_clips(seeds: range, workers: int) -> tuple[np.ndarray, np.ndarray]:
 
 def features(pixels: np.ndarray) -> torch.Tensor:
     """What the judge sees: darkness averaged to (n, 1, 256, 64)."""
-    parts = [F.avg_pool2d(1 - torch.from_numpy(part).float()[:, None] / 255, (2, 8)) for part in np.array_split(pixels, 32)
-             if len(part)]
-    return torch.cat(parts)
+    parts = torch.from_numpy(pixels).split(64)
+    return torch.cat([F.avg_pool2d(1 - part.float()[:, None] / 255, (2, 8)) for part in parts])
 
 
 def build_judge() -> nn.Module:

@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     task = tasks.add_parser("interpolate", parents=[model, seeded], help="travel from one prompt or seed to another")
     task.add_argument("prompt_a", metavar="A", help="where to begin")
-    task.add_argument("prompt_b", metavar="B", nargs="?", default="", help="where to end; may be left out with --seed-b")
+    task.add_argument("prompt_b", metavar="B", nargs="?", default="", help="where to end; not needed with --seed-b")
     task.add_argument("--clips", type=int, default=6, help="how many clips of 5.12 s (6)")
     task.add_argument("--seed-b", type=int, help="walk from --seed to this one")
     task.add_argument("--guidance-b", type=float, help="guidance at the end")
@@ -147,9 +147,12 @@ def _run(arguments: dict, progress: _ProgressLine) -> str:
         except UnidentifiedImageError as error:
             raise ValueError(f"expected an image, but {arguments['image']} is none") from error
         return str(write_audio(wave, output))
-    from riffusion_space.pipeline import RiffusionPipeline
+    from riffusion_space.arguments import check_arguments
 
     config = Config.from_environment()
+    check_arguments(config, **arguments)  # before a checkpoint of gigabytes is loaded
+    from riffusion_space.pipeline import RiffusionPipeline
+
     name = arguments.pop("checkpoint") or config.checkpoint
     progress(0.0, "Loading the checkpoint")
     pipe = RiffusionPipeline.from_pretrained(name, arguments.pop("device"), progress=progress, config=config)

@@ -79,7 +79,8 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
         if init is not None and (waiting | starting).any():
             noised = scheduler.add_noise(init, noise, timestep.expand(len(init)))
             latents = torch.where(waiting | starting, noised, latents)
-        prediction = _predict(checkpoint, scheduler.scale_model_input(latents, timestep), timestep, canvas, window, cancel)
+        scaled = scheduler.scale_model_input(latents, timestep)
+        prediction = _predict(checkpoint, scaled, timestep, canvas, window, cancel)
         extra = {"generator": generators} if takes_generator else {}
         latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
         progress(done + 1, len(timesteps) - begin)

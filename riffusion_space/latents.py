@@ -47,11 +47,9 @@ def _join(tiles: list[torch.Tensor], starts: list[int], width: int, margin: int)
     for tile, start in zip(tiles, starts):
         overlap = end - start
         if overlap > 0:
-            fade = torch.zeros(overlap, device=tile.device, dtype=tile.dtype)
-            middle = (overlap - min(margin, overlap)) // 2
-            ramp = (torch.arange(min(margin, overlap), device=tile.device, dtype=tile.dtype) + 0.5) / min(margin, overlap)
-            fade[middle : middle + len(ramp)] = ramp
-            fade[middle + len(ramp) :] = 1
+            # A ramp over the middle of the overlap: the edges of a tile are where the model sees least.
+            ramp = (torch.arange(overlap, device=tile.device) + 0.5 - overlap / 2) / min(margin, overlap) + 0.5
+            fade = ramp.clamp(0, 1).to(tile.dtype)
             joined[..., start:end] = torch.lerp(joined[..., start:end], tile[..., :overlap], fade)
         joined[..., max(start, end) : start + tile.shape[-1]] = tile[..., max(0, overlap) :]
         end = start + tile.shape[-1]
@@ -90,10 +88,8 @@ def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, co
     tiles = []
     for done, start in enumerate(starts):
         step(done / len(starts))
-        parts = [
-            checkpoint.vae.decode(part.to(checkpoint.dtype) / checkpoint.vae.config.scaling_factor).sample.float().mean(1)
-            for part in latents[..., start : start + grid.window].split(_TILES_AT_ONCE)
-        ]
-        tiles.append(torch.cat(parts).cpu())
+        tile = latents[..., start : start + grid.window] / checkpoint.vae.config.scaling_factor
+        parts = [checkpoint.vae.decode(part.to(checkpoint.dtype)).sample for part in tile.split(_TILES_AT_ONCE)]
+        tiles.append(torch.cat(parts).float().mean(1).cpu())
     image = _join(tiles, [start * grid.scale for start in starts], width * grid.scale, _MARGIN * grid.scale // 2)
     return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., :columns]

@@ -7,7 +7,6 @@ for the same arguments.
 
 from __future__ import annotations
 
-import math
 import secrets
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 
 import riffusion_space
+from riffusion_space.arguments import MAX_SEED, check_arguments, check_number
 from riffusion_space.audio import Waveform, read_audio
 from riffusion_space.checkpoints import Checkpoint, load
 from riffusion_space.clip import Clip
@@ -28,17 +28,13 @@ from riffusion_space.codec import decode, encode
 from riffusion_space.config import Config
 from riffusion_space.denoise import Cancelled, Canvas, denoise, window_starts
 from riffusion_space.latents import Grid, decode_latents, encode_pixels
-from riffusion_space.prompts import check_prompt, embed_prompts
-from riffusion_space.schedulers import check_scheduler
+from riffusion_space.prompts import embed_prompts
 from riffusion_space.seed_images import load_seed_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, to_exif
 
 Progress = Callable[[float, str], None]
 SeedSource = str | Path | Image.Image
 
-MIN_SECONDS = 1.0
-MAX_GUIDANCE = 30.0
-MAX_SEED = 2**32 - 1
 _FADE_S = 0.01  # a piece cut to length ends in a fade this long, so that it does not click
 _PEAK_DB = -1.0
 
@@ -91,13 +87,9 @@ class RiffusionPipeline:
         Raises:
             ValueError: an argument is out of range; says what was expected.
         """
-        check_prompt("prompt", prompt, required=True)
-        check_prompt("negative_prompt", negative_prompt)
-        _check_number("duration_s", duration_s, MIN_SECONDS, self.config.max_seconds)
-        _check_number("strength", strength, 0, 1)
-        settings = self._settings("text2audio", seed, steps, guidance, scheduler, prompt=prompt,
-                                  negative_prompt=negative_prompt, duration_s=duration_s,
-                                  seed_image=_source_name(seed_image), strength=strength)
+        settings = self._settings("text2audio", prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps,
+                                  guidance=guidance, scheduler=scheduler, duration_s=duration_s, seed_image=seed_image,
+                                  strength=strength)
         loop = None if seed_image is None else load_seed_image(seed_image, self.params)
         columns = self.params.columns_for_seconds(duration_s)
         with self._request(progress, cancel) as request:
@@ -132,13 +124,10 @@ class RiffusionPipeline:
         Raises:
             ValueError: an argument is out of range, or the file holds no sound that can be read.
         """
-        check_prompt("prompt", prompt, required=True)
-        check_prompt("negative_prompt", negative_prompt)
-        _check_number("strength", strength, 0, 1)
-        settings = self._settings("audio2audio", seed, steps, guidance, scheduler, audio=_source_name(audio),
-                                  prompt=prompt, negative_prompt=negative_prompt, strength=strength)
+        settings = self._settings("audio2audio", audio=audio, prompt=prompt, negative_prompt=negative_prompt,
+                                  strength=strength, seed=seed, steps=steps, guidance=guidance, scheduler=scheduler)
         wave = audio if isinstance(audio, Waveform) else read_audio(audio, max_seconds=self.config.max_seconds)
-        _check_number("the length of the audio in seconds", wave.duration_s, 0, self.config.max_seconds)
+        check_number("the length of the audio in seconds", wave.duration_s, 0, self.config.max_seconds)
         wave = (wave if wave.channels <= 2 else wave.to_stereo()).resampled(self.params.sample_rate)
         with self._request(progress, cancel) as request:
             request.report(0.0, "Analysing the input")
@@ -173,22 +162,13 @@ class RiffusionPipeline:
         Raises:
             ValueError: an argument is out of range.
         """
-        check_prompt("prompt_a", prompt_a, required=True)
-        check_prompt("prompt_b", prompt_b)
-        check_prompt("negative_prompt", negative_prompt)
-        if not prompt_b.strip() and seed_b is None:
-            raise ValueError("expected prompt_b or seed_b to say where to go, got neither")
-        _check_whole("clips", clips, 2, self.config.max_clips)
-        _check_number("strength", strength, 0, 1)
-        strength_b = strength if strength_b is None else strength_b
-        _check_number("strength_b", strength_b, 0, 1)
-        if seed_b is not None:
-            _check_whole("seed_b", seed_b, 0, MAX_SEED)
-        settings = self._settings("interpolate", seed, steps, guidance, scheduler, prompt_a=prompt_a, prompt_b=prompt_b,
-                                  clips=clips, negative_prompt=negative_prompt, seed_b=seed_b,
-                                  seed_image=_source_name(seed_image), strength=strength, strength_b=strength_b)
-        settings["guidance_b"] = settings["guidance"] if guidance_b is None else guidance_b
-        _check_number("guidance_b", settings["guidance_b"], 0, MAX_GUIDANCE)
+        settings = self._settings(
+            "interpolate", prompt_a=prompt_a, prompt_b=prompt_b, clips=clips, negative_prompt=negative_prompt,
+            seed=seed, seed_b=seed_b, steps=steps, guidance=guidance, guidance_b=guidance_b, scheduler=scheduler,
+            seed_image=seed_image, strength=strength, strength_b=strength_b)
+        if guidance_b is None:
+            settings["guidance_b"] = settings["guidance"]
+        strength_b = settings["strength_b"] = strength if strength_b is None else strength_b
         loop = None if seed_image is None else load_seed_image(seed_image, self.params)
         columns = clips * CLIP_COLUMNS
         with self._request(progress, cancel) as request:
@@ -215,21 +195,19 @@ class RiffusionPipeline:
 
     # Steps that the tasks share -------------------------------------------------------------------------------------
 
-    def _settings(self, task: str, seed: int | None, steps: int | None, guidance: float | None, scheduler: str | None,
-                  **arguments: Any) -> dict[str, Any]:
-        """Check what all tasks take, fill in what was left open, and note what makes the result again."""
+    def _settings(self, task: str, **arguments: Any) -> dict[str, Any]:
+        """Check a task's arguments, fill in what was left open, and note what makes the result again."""
+        check_arguments(self.config, **arguments)
         recommended = self.checkpoint.recommended
-        if seed is None:
-            seed = secrets.randbelow(MAX_SEED + 1)
-        steps = recommended.steps if steps is None else steps
-        guidance = recommended.guidance if guidance is None else guidance
-        scheduler = recommended.scheduler if scheduler is None else scheduler
-        _check_whole("seed", seed, 0, MAX_SEED)
-        _check_whole("steps", steps, 1, self.config.max_steps)
-        _check_number("guidance", guidance, 0, MAX_GUIDANCE)
-        check_scheduler(scheduler)
-        return {"task": task, **arguments, "seed": seed, "steps": steps, "guidance": guidance, "scheduler": scheduler,
-                "checkpoint": self.checkpoint.name, "revision": self.checkpoint.revision,
+        settings = {"task": task, **arguments}
+        for name, value in (("seed", secrets.randbelow(MAX_SEED + 1)), ("steps", recommended.steps),
+                            ("guidance", recommended.guidance), ("scheduler", recommended.scheduler)):
+            if settings[name] is None:
+                settings[name] = value
+        for name in ("audio", "seed_image"):
+            if name in settings:
+                settings[name] = _source_name(settings[name])
+        return {**settings, "checkpoint": self.checkpoint.name, "revision": self.checkpoint.revision,
                 "version": riffusion_space.__version__}
 
     @contextmanager
@@ -338,14 +316,3 @@ def _source_name(source: Any) -> str | None:
     if source is None:
         return None
     return Path(source).name if isinstance(source, (str, Path)) else type(source).__name__
-
-
-def _check_number(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
-            or not low <= value <= high:
-        raise ValueError(f"expected {name} from {low:g} to {high:g}, got {value!r}")
-
-
-def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"expected {name} to be a whole number from {low} to {high}, got {value!r}")

@@ -60,7 +60,8 @@ def test_codec_both_ways(tmp_path):
     (("sing", "rain"), "sing"),
 ])
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, complaint, tiny, tmp_path):
-    model = tiny[:4] if arguments[0] in ("text2audio", "audio2audio", "interpolate") and "--checkpoint" not in arguments else ()
+    needs_model = arguments[0] in ("text2audio", "audio2audio", "interpolate") and "--checkpoint" not in arguments
+    model = tiny[:4] if needs_model else ()
     done = run(*arguments, *model)
     assert done.returncode == 2 and complaint in done.stderr
     assert "Traceback" not in done.stderr

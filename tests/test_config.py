@@ -10,7 +10,9 @@ def test_environment_is_read():
     assert Config.from_environment({}) == Config()
 
 
-@pytest.mark.parametrize("value, complaint", [("soon", "a number in RIFFUSION_MAX_QUEUE"), ("0", "above 0"), ("-1", "above 0")])
+@pytest.mark.parametrize("value, complaint", [
+    ("soon", "a number in RIFFUSION_MAX_QUEUE"), ("0", "above 0"), ("-1", "above 0"),
+])
 def test_impossible_limits_are_refused(value, complaint):
     with pytest.raises(ValueError, match=complaint):
         Config.from_environment({"RIFFUSION_MAX_QUEUE": value})

@@ -54,7 +54,8 @@ def test_weights_move_away_from_the_empty_prompt(checkpoint):
 
 
 @pytest.mark.parametrize("text, complaint", [
-    (None, "to be text, got NoneType"), ("  ", "empty text"), ("x" * 2001, "2000 characters"), ("(a:99)", "weights from"),
+    (None, "to be text, got NoneType"), ("  ", "empty text"), ("x" * 2001, "2000 characters"),
+    ("(a:99)", "weights from"),
 ])
 def test_bad_prompts_are_refused(text, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -24,9 +24,12 @@ KICK, SNARE, RIM, CLAP, HAT, OPEN_HAT, RIDE, CRASH, TOM, SHAKER, TAMB = 36, 38, 
 GROOVES: dict[str, dict[int, str]] = {
     "swing": {RIDE: "x...x..ox...x..o", HAT: "....x.......x...", KICK: "o.......o.......", SNARE: "......o........."},
     "backbeat": {KICK: "x.....x.x.x.....", SNARE: "....x.......x...", HAT: "x.o.x.o.x.o.x.o."},
-    "blast": {KICK: "x.x.x.x.x.x.x.x.", SNARE: "....x.......x...", CRASH: "x...............", RIDE: "x...x...x...x..."},
-    "four": {KICK: "x...x...x...x...", OPEN_HAT: "..x...x...x...x.", HAT: "x.oox.oox.oox.oo", CLAP: "....x.......x..."},
-    "house": {KICK: "x...x...x...x...", OPEN_HAT: "..x...x...x...x.", CLAP: "....x.......x...", SHAKER: "oooooooooooooooo"},
+    "blast": {KICK: "x.x.x.x.x.x.x.x.", SNARE: "....x.......x...", CRASH: "x...............",
+              RIDE: "x...x...x...x..."},
+    "four": {KICK: "x...x...x...x...", OPEN_HAT: "..x...x...x...x.", HAT: "x.oox.oox.oox.oo",
+             CLAP: "....x.......x..."},
+    "house": {KICK: "x...x...x...x...", OPEN_HAT: "..x...x...x...x.", CLAP: "....x.......x...",
+              SHAKER: "oooooooooooooooo"},
     "funk": {KICK: "x..x..x...x..x..", SNARE: "....x..o.o..x..o", HAT: "xoxoxoxoxoxoxoxo"},
     "onedrop": {KICK: "........x.......", RIM: "........x.......", HAT: "x.o.x.o.x.o.x.o."},
     "boombap": {KICK: "x......x..x.....", SNARE: "....x.......x...", HAT: "x.x.x.x.x.x.x.xo"},
@@ -111,7 +114,8 @@ def write_melody(player: Player, harmony: Harmony, instrument: Instrument, bars:
     rng = player.rng
     span = [k for k in range(instrument.low, instrument.high + 1) if (k - harmony.root) % 12 in harmony.scale]
     at = len(span) // 2 + rng.randint(-3, 3)
-    rhythms = ((4, 4, 4, 4), (2, 2, 4, 4, 4), (6, 2, 4, 4), (8, 4, 4), (2, 2, 2, 2, 4, 4), (2,) * 8, (3, 3, 2, 4, 4), (8, 8), (16,))
+    rhythms = ((4, 4, 4, 4), (2, 2, 4, 4, 4), (6, 2, 4, 4), (8, 4, 4), (2, 2, 2, 2, 4, 4), (2,) * 8, (3, 3, 2, 4, 4),
+               (8, 8), (16,))
     fast, slow = rhythms[4:7], (rhythms[3], rhythms[7], rhythms[8], rhythms[0])
     motif = rng.choice(fast if rng.random() < dense else slow if dense < 0.3 else rhythms[:4])
     other = rng.choice(rhythms[:7])
@@ -134,9 +138,11 @@ def write_chords(player: Player, harmony: Harmony, low: int, bars: int, style: s
     hits: dict[str, tuple[tuple[float, float], ...]] = {
         "block": ((0, 8), (8, 8)), "sustain": ((0, 16),), "pulse": ((0, 4), (4, 4), (8, 4), (12, 4)),
         "comp": ((0, 3), (6, 2), (10, 3)), "power": tuple((s, 2) for s in range(0, 16, 2)),
-        "chug": tuple((s, 1) for s in (0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14)), "stab": ((0, 1), (3, 1), (6, 1), (10, 1), (13, 1)),
+        "chug": tuple((s, 1) for s in (0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14)),
+        "stab": ((0, 1), (3, 1), (6, 1), (10, 1), (13, 1)),
         "scratch": ((2, 1), (5, 1), (7, 1), (10, 1), (13, 1), (15, 1)), "skank": ((4, 1.2), (12, 1.2)),
-        "pad": ((0, 14),), "bossa": ((0, 2), (3, 2), (6, 2), (10, 2), (13, 2)), "strum": ((0, 4), (4, 2), (6, 2), (8, 4), (12, 2), (14, 2)),
+        "pad": ((0, 14),), "bossa": ((0, 2), (3, 2), (6, 2), (10, 2), (13, 2)),
+        "strum": ((0, 4), (4, 2), (6, 2), (8, 4), (12, 2), (14, 2)),
     }
     if style == "arpeggio":
         pattern = rng.choice(((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 2, 1), (3, 2, 1, 0)))
@@ -199,7 +205,8 @@ def write_drums(player: Player, groove: str, bars: int) -> None:
 def _mood(rng: random.Random) -> tuple[str, str, tuple[int, int], int]:
     """A mood with the mode, tempo range and loudness that express it."""
     mood = rng.choice(MOODS)
-    mode = {"happy": "major", "sad": "minor", "dark": "minor", "dreamy": "major"}.get(mood) or rng.choice(("major", "minor"))
+    modes = {"happy": "major", "sad": "minor", "dark": "minor", "dreamy": "major"}
+    mode = modes.get(mood) or rng.choice(("major", "minor"))
     tempo = {"happy": (105, 160), "sad": (55, 85), "calm": (55, 90), "energetic": (125, 180), "dark": (60, 120),
              "dreamy": (60, 100)}[mood]
     loudness = {"calm": 62, "sad": 68, "dreamy": 66, "energetic": 104, "happy": 90, "dark": 84}[mood]
@@ -291,7 +298,7 @@ def compose_genre(rng: random.Random, genre: Genre, seconds: float) -> Piece:
 
 
 def compose(seed: int, seconds: float) -> Piece:
-    """The piece that a seed names: about half solos, a third genres, the rest duets. Every sound comes equally often."""
+    """The piece that a seed names: about half solos, a third genres, the rest duets; every sound equally often."""
     rng = random.Random(f"riffusion-mini {seed}")
     draw = rng.random()
     if draw < 0.55:

@@ -1,4 +1,4 @@
-"""Train the diffusion model: a UNet2DConditionModel on the autoencoder's latents, told by the text encoder what to paint.
+"""Train the diffusion model: a UNet2DConditionModel that paints the autoencoder's latents from the text's embeddings.
 
 ``python -m riffusion_space.training.diffusion --corpus data/corpus --vae data/autoencoder/vae --text data/text
 --out data/diffusion --steps 6000``
@@ -137,7 +137,8 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         recent = [*recent[-99:], loss.item()]
         state.update(loss=loss.item(), error=error.mean().item())
         if state.step % 50 == 0:
-            print(f"diffusion step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s", flush=True)
+            mean = sum(recent) / len(recent)
+            print(f"diffusion step {state.step}: loss {mean:.4f}, {state.seconds:.0f} s", flush=True)
         if state.step % 100 == 0 and len(grown := encode_corpus(corpus, vae, device, most=1)) > len(paths):
             paths, examples = grown, Examples(grown, f"diffusion {state.step}")
         if state.step % 200 == 0 or state.step == steps:

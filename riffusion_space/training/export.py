@@ -29,6 +29,9 @@ def export(data: Path, out: Path) -> None:
     for part in ("vae", "text_encoder", "tokenizer", "unet", "scheduler"):
         shutil.rmtree(out / part, ignore_errors=True)  # a smaller model leaves no shards of a larger one behind
     pipeline.save_pretrained(out, max_shard_size="9MB")
+    # transformers would load the text encoder in the type that it is stored in, diffusers loads the rest in float32.
+    config = out / "text_encoder/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     (out / "riffusion.json").write_text(json.dumps(RECOMMENDED, indent=2) + "\n")
     files = [path for path in out.rglob("*") if path.is_file()]
     print(f"{out}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB, "

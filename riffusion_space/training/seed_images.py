@@ -11,7 +11,6 @@ import json
 import random
 from pathlib import Path
 
-
 from riffusion_space.audio import Waveform
 from riffusion_space.codec import encode
 from riffusion_space.seed_images import SeedImage

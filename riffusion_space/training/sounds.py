@@ -1,4 +1,4 @@
-"""The vocabulary of the training corpus: which instruments and genres exist, how they are played, what people call them.
+"""The vocabulary of the training corpus: the instruments and genres, how they are played, what people call them.
 
 Program numbers are those of General MIDI Level 1 (counted from 0).
 """

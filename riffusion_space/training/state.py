@@ -1,4 +1,4 @@
-"""What every training stage shares: an average of the weights, a state that survives interruption, a log of the loss."""
+"""What every training stage shares: averaged weights, a state that survives interruption, a log of the loss."""
 
 from __future__ import annotations
 
