@@ -120,17 +120,19 @@ class Waveform:
         ratio = Fraction(sample_rate, self.sample_rate).limit_denominator(_MAX_RATIO_TERM)
         if ratio > 1:
             ratio = 1 / Fraction(self.sample_rate, sample_rate).limit_denominator(_MAX_RATIO_TERM)
-        samples = torchaudio.functional.resample(
-            torch.from_numpy(self.samples),
-            ratio.denominator,
-            ratio.numerator,
-            lowpass_filter_width=64,
-            rolloff=0.9476,  # with this window: flat to 90 % of Nyquist, -80 dB at it
-            resampling_method="sinc_interp_kaiser",
-            beta=14.77,
-        ).numpy()
         length = max(1, round(self.num_samples * sample_rate / self.sample_rate))
-        samples = np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1]))))
+        samples = np.zeros((self.channels, length), np.float32)
+        for source, target in zip(self.samples, samples):  # one by one: the resampler needs thrice the memory
+            resampled = torchaudio.functional.resample(
+                torch.from_numpy(source),
+                ratio.denominator,
+                ratio.numerator,
+                lowpass_filter_width=64,
+                rolloff=0.9476,  # with this window: flat to 90 % of Nyquist, -80 dB at it
+                resampling_method="sinc_interp_kaiser",
+                beta=14.77,
+            )[:length]
+            target[: len(resampled)] = resampled
         return Waveform(samples, sample_rate)
 
     def normalized(self, peak_db: float = -1.0) -> Waveform:

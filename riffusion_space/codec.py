@@ -67,15 +67,14 @@ def encode(
     """
     params = params or SpectrogramParams(stereo=wave.channels > 1)
     wave = (wave.to_stereo() if params.stereo else wave.to_mono()).resampled(params.sample_rate)
-    mel = mel_amplitudes(torch.from_numpy(wave.samples), params)
+    # Channel by channel: the intermediate values of a long clip are large.
+    mel = [mel_amplitudes(torch.from_numpy(channel[None]), params)[0] for channel in wave.samples]
     if max_value is None:
-        max_value = float(mel.max())
-    pixels = amplitudes_to_pixels(mel, max_value, params).numpy()
-    if params.stereo:
-        pixels = np.stack((np.zeros_like(pixels[0]), *pixels))
-    else:
-        pixels = np.repeat(pixels, 3, axis=0)
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        max_value = max(float(channel.max()) for channel in mel)
+    pixels = np.zeros((*mel[0].shape, 3), np.uint8)
+    for plane, channel in zip(((1,), (2,)) if params.stereo else ((0, 1, 2),), mel):
+        pixels[..., plane] = amplitudes_to_pixels(channel, max_value, params)[..., None].numpy()
+    image = Image.fromarray(pixels)
     image.getexif().update(to_exif(params, max_value))
     return image
 
@@ -100,13 +99,14 @@ def decode(
     Raises:
         ValueError: the image does not fit the parameters, or its EXIF is damaged.
     """
-    red, green, blue = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    pixels = np.asarray(image.convert("RGB"))
+    red, green, blue = pixels.mean((0, 1))
     # A mono image has its amplitudes in red as well; in a stereo image red is 0, in JPEG nearly so.
-    in_stereo = red.mean() < 0.25 * max(green.mean(), blue.mean())
+    in_stereo = bool(red < 0.25 * max(green, blue))
     if has_params(image.getexif()):
         exif_params, exif_max = from_exif(image.getexif())
     else:
-        exif_params, exif_max = SpectrogramParams(stereo=bool(in_stereo)), DEFAULT_MAX_VALUE
+        exif_params, exif_max = SpectrogramParams(stereo=in_stereo), DEFAULT_MAX_VALUE
     params = params or exif_params
     max_value = exif_max if max_value is None else max_value
     if image.height != params.num_frequencies or image.width < 2:
@@ -114,8 +114,11 @@ def decode(
             f"expected a spectrogram image of {params.num_frequencies} rows and at least 2 columns, "
             f"got {image.height} rows and {image.width} columns"
         )
-    channels = np.stack((green, blue) if in_stereo or params.stereo else (red, green, blue))
-    mel = pixels_to_amplitudes(torch.from_numpy(channels), max_value, params)
+    planes = (1, 2) if in_stereo or params.stereo else (0,)
+    mel = torch.empty(len(planes), *pixels.shape[:2])
+    for amplitudes, plane in zip(mel, planes):
+        amplitudes.copy_(pixels_to_amplitudes(torch.from_numpy(pixels[..., plane].copy()), max_value, params))
+    del pixels  # a long clip leaves little memory to spare
     if not params.stereo:
         mel = mel.mean(0, keepdim=True)
     samples = reconstruct(mel, params, seed, progress=progress, channels=len(mel))

@@ -95,7 +95,7 @@ def mel_amplitudes(samples: torch.Tensor, params: SpectrogramParams) -> torch.Te
     parameters, in memory that does not grow with the padding.
 
     Args:
-        samples: (batch, n) float, at ``params.sample_rate``, n at least 1. The ends are reflected; a signal too
+        samples: (batch, n) float32, at ``params.sample_rate``, n at least 1. The ends are reflected; a signal too
             short to reflect is taken to be followed by silence.
 
     Returns:
@@ -120,14 +120,6 @@ def mel_amplitudes(samples: torch.Tensor, params: SpectrogramParams) -> torch.Te
         spectrum = torch.fft.rfft(chunk * window, n=params.n_fft)[..., : filters.shape[0]].abs()
         mel[:, start : start + _COLUMNS_AT_ONCE] = spectrum @ filters
     return mel.transpose(1, 2)
-
-
-@lru_cache(maxsize=8)
-def _small_to_padded(params: SpectrogramParams) -> torch.Tensor:
-    """Linear interpolation of the small grid's bins at the filterbank's, (padded bins, small bins), float64."""
-    bins = small_grid(params).bins
-    position = torch.arange(_filterbank(params).shape[0], dtype=torch.float64) * params.win_length / params.n_fft
-    return (1 - (position[:, None] - torch.arange(bins)).abs()).clamp_(min=0)
 
 
 @lru_cache(maxsize=8)
@@ -195,7 +187,7 @@ def fitted_amplitudes(
         (batch, frames, bins).
     """
     filters, wide = (tensor.to(mel.device) for tensor in _small_filterbank(params))
-    floor = 1e-4 * mel.amax() + 1e-12
+    floor = 1e-4 * mel.amax((1, 2), keepdim=True) + 1e-12
     # The bounds keep what was nearly silent from taking over in one step.
     ratio = ((mel + floor) / (current @ filters + floor)).clamp_(0.25, 4)
     return torch.where(wide, current * (ratio @ filters.T) / filters.sum(1).clamp(min=1e-6), magnitudes)

@@ -7,8 +7,10 @@ Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013, from a first phase
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +26,8 @@ _JITTER = 0.1  # of a turn: how far the seed moves the first phase
 
 _FADE_HOPS = 2  # over which a chunk's samples give way to those of the next
 
-# Frames solved together, 20 s on the default parameters: bounds memory for long input.
-_CHUNK_FRAMES = 1024
+# Frames solved together, 10 s on the default parameters: bounds memory for long input.
+_CHUNK_FRAMES = 512
 
 
 class _Frames:
@@ -86,59 +88,65 @@ def reconstruct(
     Raises:
         ValueError: the shape or the values are not as above.
     """
-    if mel.ndim != 3 or mel.shape[1] != params.num_frequencies or mel.shape[2] < 2:
-        raise ValueError(
-            f"expected mel amplitudes of shape (batch, {params.num_frequencies}, at least 2 columns), "
-            f"got {tuple(mel.shape)}"
-        )
-    if not (torch.isfinite(mel).all() and (mel >= 0).all()):
-        raise ValueError("expected finite mel amplitudes of at least 0")
-    if iterations < 1:
-        raise ValueError(f"expected at least 1 iteration, got {iterations}")
-    if channels < 1 or mel.shape[0] % channels:
-        raise ValueError(f"expected a batch of whole sounds of {channels} channels, got {mel.shape[0]} items")
-    grid = small_grid(params)
+    _check(mel, params, iterations, channels)
+    grid, columns = small_grid(params), mel.shape[2]
     frames = _Frames(grid, mel.device)
-    generator = torch.Generator().manual_seed(seed)
-
     # Frames outside the signal that reach into it are needed, too.
     margin = grid.n_fft // 2 // grid.hop_length
-    count = math.ceil((mel.shape[2] - 1) / grid.stride) + 1 + 2 * margin
-    column = _reflected((torch.arange(count) - margin) * grid.stride, mel.shape[2])
+    count = math.ceil((columns - 1) / grid.stride) + 1 + 2 * margin
+    column = _reflected((torch.arange(count) - margin) * grid.stride, columns).to(mel.device)
     first = margin * grid.hop_length + grid.n_fft // 2
-    length = math.ceil(params.samples_for_columns(mel.shape[2]) * grid.sample_rate / params.sample_rate)
+    length = math.ceil(params.samples_for_columns(columns) * grid.sample_rate / params.sample_rate)
 
-    signal = mel.new_zeros(mel.shape[0], frames.samples(count))
-    spectrum = mel.new_zeros(mel.shape[0], 0, grid.bins, dtype=torch.complex64)
-    chunks = math.ceil(count / _CHUNK_FRAMES)
-    bounds = [count * chunk // chunks for chunk in range(chunks + 1)]
-    context = frames.overlap + _FADE_HOPS - 1
-    mix_iterations = iterations // 2 if channels > 1 else 0
-    steps = iter(range(1, chunks * (mix_iterations + iterations) + 1))
+    bounds = _chunk_bounds(count)
+    steps, done = (len(bounds) - 1) * (iterations + _mix_iterations(iterations, channels)), itertools.count(1)
 
     def report() -> None:
-        step = next(steps)
         if progress is not None:
-            progress(step / (chunks * (mix_iterations + iterations)))
+            progress(next(done) / steps)
 
-    for begin, end in zip(bounds, bounds[1:]):
+    solver = _Solver(params, frames, torch.Generator().manual_seed(seed), iterations, channels, report)
+    signal = mel.new_zeros(mel.shape[0], frames.samples(count))
+    spectrum = mel.new_zeros(mel.shape[0], 0, grid.bins, dtype=torch.complex64)
+    context = frames.overlap + _FADE_HOPS - 1
+    for begin, end in itertools.pairwise(bounds):
         # From frames whose samples are known already, to frames that only show how the sound goes on.
         start, stop = max(0, begin - context), min(end + 2 * frames.overlap, count)
         span = slice(start * frames.hop, start * frames.hop + frames.samples(stop - start))
         position = _reflected(torch.arange(span.start, span.stop) - first, length) + first - span.start
-        position = position.to(mel.device)
-        target = mel[:, :, column[start:stop].to(mel.device)].transpose(1, 2).contiguous()
-        known = signal[:, span.start : begin * frames.hop]
-        mixed = _mixed(target, channels), _mixed(known, channels), _mixed(spectrum, channels)
-        estimate = _first_spectrum(linear_amplitudes(mixed[0], params), mixed[2], frames, generator)
-        if mix_iterations:
-            _, estimate = _griffin_lim(mixed[0], estimate, params, frames, mixed[1], position, mix_iterations, report)
-        estimate = estimate.repeat_interleave(channels, dim=0)
-        estimate = torch.cat((spectrum, estimate[:, spectrum.shape[1] :]), dim=1)
-        part, spectrum = _griffin_lim(target, estimate, params, frames, known, position, iterations, report)
-        signal[:, span] = part
+        signal[:, span], spectrum = solver.solve(
+            mel[:, :, column[start:stop]].transpose(1, 2).contiguous(),
+            known=signal[:, span.start : begin * frames.hop],
+            spectrum=spectrum,
+            position=position.to(mel.device),
+        )
         spectrum = spectrum[:, end - context - start :]
-    return _resampled(signal, first, params.samples_for_columns(mel.shape[2]), grid.sample_rate, params.sample_rate)
+    return _resampled(signal, first, params.samples_for_columns(columns), grid.sample_rate, params.sample_rate)
+
+
+def _check(mel: torch.Tensor, params: SpectrogramParams, iterations: int, channels: int) -> None:
+    if mel.ndim != 3 or mel.shape[0] < 1 or mel.shape[1] != params.num_frequencies or mel.shape[2] < 2:
+        raise ValueError(
+            f"expected mel amplitudes of shape (at least 1 item, {params.num_frequencies}, at least 2 columns), "
+            f"got {tuple(mel.shape)}"
+        )
+    low, high = mel.aminmax()
+    if not (low >= 0 and high < math.inf):
+        raise ValueError(f"expected finite mel amplitudes of at least 0, got {low:g} to {high:g}")
+    if iterations < 1:
+        raise ValueError(f"expected at least 1 iteration, got {iterations}")
+    if channels < 1 or mel.shape[0] % channels:
+        raise ValueError(f"expected a batch of whole sounds of {channels} channels, got {mel.shape[0]} items")
+
+
+def _chunk_bounds(count: int) -> list[int]:
+    """The first frame of each chunk, and ``count``; chunks are of about the same size, so that none is tiny."""
+    chunks = math.ceil(count / _CHUNK_FRAMES)
+    return [count * chunk // chunks for chunk in range(chunks + 1)]
+
+
+def _mix_iterations(iterations: int, channels: int) -> int:
+    return iterations // 2 if channels > 1 else 0
 
 
 def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
@@ -148,83 +156,97 @@ def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
     return torch.minimum(index, period - index)
 
 
-def _mixed(items: torch.Tensor, channels: int) -> torch.Tensor:
-    """(sounds * channels, ...) to (sounds, ...)."""
-    return items.unflatten(0, (-1, channels)).mean(1)
-
-
-def _griffin_lim(
-    mel: torch.Tensor,
-    estimate: torch.Tensor,
-    params: SpectrogramParams,
-    frames: _Frames,
-    known: torch.Tensor,
-    position: torch.Tensor,
-    iterations: int,
-    report: Callable[[], None],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Signal of (batch, frames, bands) mel amplitudes, and its spectrum.
-
-    Args:
-        estimate: (batch, frames, bins), of which only the phase counts.
-        known: (batch, samples) that the signal begins with, before it fades into its own.
-        position: tells where each sample is taken from, to reflect the ends.
-    """
-    magnitudes = linear_amplitudes(mel, params)
-    weight = known.new_ones(known.shape[1])
-    if len(weight):
-        weight[-_FADE_HOPS * frames.hop :] = torch.linspace(1, 0, _FADE_HOPS * frames.hop)
-
-    def signal_of(spectrum: torch.Tensor) -> torch.Tensor:
-        # abs() of complex numbers is ten times slower.
-        square = torch.view_as_real(spectrum).square()
-        length = (square[..., 0] + square[..., 1]).clamp_(min=1e-30).sqrt_()
-        signal = frames.synthesise(spectrum * (magnitudes / length))
-        signal[:, : len(weight)].lerp_(known, weight)
-        return signal[:, position]
-
-    previous = None
-    for iteration in range(iterations):
-        current = frames.analyse(signal_of(estimate))
-        if (iteration + 1) % _FIT_EVERY == 0:
-            magnitudes = fitted_amplitudes(current.abs(), magnitudes, mel, params)
-        estimate = current if previous is None else current + _MOMENTUM * (current - previous)
-        previous = current
-        report()
-    return signal_of(current), current
-
-
-def _first_spectrum(
-    magnitudes: torch.Tensor, spectrum: torch.Tensor, frames: _Frames, generator: torch.Generator
-) -> torch.Tensor:
-    """``spectrum``, continued to as many frames as ``magnitudes`` has; of the new ones only the phase counts.
-
-    Under a Gaussian window a bin's phase advances as that of a partial at ``k + slope / (2 pi gamma)`` bins does,
-    slope being that of the log magnitude over bins: towards the peak. Gamma is 0.25645 for a Hann window (Prusa et
-    al., table I).
-    """
-    bins = magnitudes.shape[2]
-    floor = 1e-3 * magnitudes.amax((1, 2), keepdim=True) + 1e-12
-    log = (magnitudes + floor).log()
-    slope = F.pad((log[..., 2:] - log[..., :-2]) / 2, (1, 1))
-    partial = torch.arange(bins, device=log.device) + (slope / (2 * math.pi * 0.25645)).clamp_(-2, 2)
-    advance = F.pad((partial[:, 1:] + partial[:, :-1]) * (math.pi * frames.hop / frames.n_fft), (0, 0, 1, 0))
-    known = spectrum.shape[1]
-    # Without a past, every partial is at its crest in the middle of the first frame, but for the jitter.
-    past = spectrum[:, -1:].angle() if known else -math.pi * torch.arange(bins, device=log.device)
-    noise = (2 * math.pi * _JITTER) * (torch.rand(1, len(log[0]) - known, bins, generator=generator) - 0.5)
-    # The sum grows to millions of turns: float32 would lose the fraction.
-    phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
-    return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
-
-
 def _resampled(signal: torch.Tensor, first: int, length: int, rate: int, new_rate: int) -> torch.Tensor:
     """``length`` samples at ``new_rate``, from the one that lies at ``first`` of the signal on."""
-    divisor = math.gcd(rate, new_rate)
+    step, new_step = rate // math.gcd(rate, new_rate), new_rate // math.gcd(rate, new_rate)
     # What lies before and after goes into the filter, too: a cut would be heard as a click.
-    before = first // (rate // divisor)
-    signal = signal[:, first - before * (rate // divisor) :]
-    if rate != new_rate:
-        signal = torchaudio.functional.resample(signal, rate, new_rate, lowpass_filter_width=64, rolloff=0.96)
-    start = before * (new_rate // divisor)
-    return signal[:, start : start + length].contiguous()
+    before = first // step
+    result = signal.new_empty(signal.shape[0], length)
+    for item, samples in zip(result, signal[:, first - before * step :]):
+        if rate != new_rate:
+            samples = torchaudio.functional.resample(samples, rate, new_rate, lowpass_filter_width=64, rolloff=0.96)
+        item.copy_(samples[before * new_step : before * new_step + length])
+    return result
+
+
+@dataclass(frozen=True)
+class _Solver:
+    """Fast Griffin-Lim on one stretch of frames after the other."""
+
+    params: SpectrogramParams
+    frames: _Frames
+    generator: torch.Generator
+    iterations: int
+    channels: int
+    report: Callable[[], None]
+
+    def solve(
+        self, mel: torch.Tensor, known: torch.Tensor, spectrum: torch.Tensor, position: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal of (batch, frames, bands) mel amplitudes, and its spectrum.
+
+        Args:
+            known: (batch, samples) that the signal begins with, before it fades into its own.
+            spectrum: (batch, fewer frames, bins), what is known of the first frames; may be empty.
+            position: tells where each sample is taken from, to reflect the ends.
+        """
+        mix, mix_known, mix_spectrum = (self._mixed(items) for items in (mel, known, spectrum))
+        estimate = self._first_spectrum(linear_amplitudes(mix, self.params), mix_spectrum)
+        if mix_iterations := _mix_iterations(self.iterations, self.channels):
+            _, estimate = self._iterate(mix, estimate, mix_known, position, mix_iterations)
+        estimate = estimate.repeat_interleave(self.channels, dim=0)
+        estimate = torch.cat((spectrum, estimate[:, spectrum.shape[1] :]), dim=1)
+        return self._iterate(mel, estimate, known, position, self.iterations)
+
+    def _mixed(self, items: torch.Tensor) -> torch.Tensor:
+        """(sounds * channels, ...) to (sounds, ...)."""
+        return items.unflatten(0, (-1, self.channels)).mean(1)
+
+    def _iterate(
+        self, mel: torch.Tensor, estimate: torch.Tensor, known: torch.Tensor, position: torch.Tensor, iterations: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and spectrum from an estimate of the spectrum, of which only the phase counts."""
+        magnitudes = linear_amplitudes(mel, self.params)
+        weight = known.new_ones(known.shape[1])
+        if len(weight):
+            weight[-_FADE_HOPS * self.frames.hop :] = torch.linspace(1, 0, _FADE_HOPS * self.frames.hop)
+
+        def signal_of(spectrum: torch.Tensor) -> torch.Tensor:
+            # abs() of complex numbers takes four times as long.
+            square = torch.view_as_real(spectrum).square()
+            length = (square[..., 0] + square[..., 1]).clamp_(min=1e-30).sqrt_()
+            signal = self.frames.synthesise(spectrum * (magnitudes / length))
+            signal[:, : len(weight)].lerp_(known, weight)
+            return signal[:, position]
+
+        previous = None
+        for iteration in range(iterations):
+            current = self.frames.analyse(signal_of(estimate))
+            if (iteration + 1) % _FIT_EVERY == 0:
+                magnitudes = fitted_amplitudes(current.abs(), magnitudes, mel, self.params)
+            estimate = current if previous is None else current + _MOMENTUM * (current - previous)
+            previous = current
+            self.report()
+        return signal_of(current), current
+
+    def _first_spectrum(self, magnitudes: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
+        """``spectrum``, continued to as many frames as ``magnitudes`` has; of the new ones only the phase counts.
+
+        Under a Gaussian window a bin's phase advances as that of a partial at ``k + slope / (2 pi gamma)`` bins does,
+        slope being that of the log magnitude over bins: towards the peak. Gamma is 0.25645 for a Hann window (Prusa et
+        al., table I).
+        """
+        bins = magnitudes.shape[2]
+        floor = 1e-3 * magnitudes.amax((1, 2), keepdim=True) + 1e-12
+        log = (magnitudes + floor).log()
+        slope = F.pad((log[..., 2:] - log[..., :-2]) / 2, (1, 1))
+        partial = torch.arange(bins, device=log.device) + (slope / (2 * math.pi * 0.25645)).clamp_(-2, 2)
+        turn = 2 * math.pi * self.frames.hop / self.frames.n_fft
+        advance = F.pad((partial[:, 1:] + partial[:, :-1]) * (turn / 2), (0, 0, 1, 0))
+        known = spectrum.shape[1]
+        # Without a past, every partial is at its crest in the middle of the first frame, but for the jitter.
+        past = spectrum[:, -1:].angle() if known else -math.pi * torch.arange(bins, device=log.device)
+        noise = (2 * math.pi * _JITTER) * (torch.rand(1, len(log[0]) - known, bins, generator=self.generator) - 0.5)
+        # The sum grows to millions of turns: float32 would lose the fraction.
+        phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
+        return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
