@@ -196,3 +196,21 @@ def test_phone_never_scrolls_sideways(phone, tab):
     expect(phone.get_by_label("Negative prompt").locator("visible=true")).to_be_visible()
     phone.wait_for_timeout(500)
     assert phone.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_long_sound_fits_a_phone(phone, tmp_path):
+    phone.evaluate("""() => {
+        window.widest = 0;
+        const look = () => {
+            window.widest = Math.max(window.widest, document.documentElement.scrollWidth);
+            requestAnimationFrame(look);
+        };
+        look();
+    }""")
+    hurry(phone)
+    phone.get_by_label("Steps").fill("1")
+    phone.get_by_label("Duration").fill("20")
+    phone.get_by_label("Prompt", exact=True).fill("funk")
+    phone.get_by_role("button", name="Generate").click()
+    assert result(phone, tmp_path)[0].duration_s == 20
+    assert phone.evaluate("window.widest") == PHONE["width"]
