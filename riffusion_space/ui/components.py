@@ -121,8 +121,8 @@ def negative_prompt_box() -> gr.Textbox:
     return prompt_box("Negative prompt", "what to stay away from", value="")
 
 
-def strength_slider(value: float, info: str, label: str = "Strength") -> gr.Slider:
-    return gr.Slider(0, 1, value, step=0.05, label=label, info=info)
+def strength_slider(value: float, info: str) -> gr.Slider:
+    return gr.Slider(0, 1, value, step=0.05, label="Strength", info=info)
 
 
 def blank_number(label: str, placeholder: str, **options: Any) -> gr.Number:
