@@ -6,6 +6,7 @@ replicated to RGB; a stereo image holds left in green and right in blue, and not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +31,11 @@ def amplitudes_to_pixels(mel: torch.Tensor, max_value: float, params: Spectrogra
 
     Returns:
         uint8 (..., rows, columns), lowest band in the last row.
+
+    Raises:
+        ValueError: ``max_value`` is negative, infinite or NaN.
     """
+    _check_max(max_value)
     level = (mel / max_value).clamp_(max=1) if max_value > 0 else torch.zeros_like(mel)
     pixels = level.pow_(params.power_for_image).mul_(-255).add_(255)
     return pixels.to(torch.uint8).flip(-2)
@@ -45,14 +50,21 @@ def pixels_to_amplitudes(pixels: torch.Tensor, max_value: float, params: Spectro
 
     Returns:
         float32 (..., bands, columns), lowest band first.
+
+    Raises:
+        ValueError: ``max_value`` is negative, infinite or NaN.
     """
+    _check_max(max_value)
     level = pixels.flip(-2).float().mul_(-1 / 255).add_(1).clamp_(0, 1)
     return level.pow_(1 / params.power_for_image).mul_(max_value)
 
 
-def encode(
-    wave: Waveform, params: SpectrogramParams | None = None, max_value: float | None = None
-) -> Image.Image:
+def _check_max(max_value: float) -> None:
+    if not 0 <= max_value < math.inf:
+        raise ValueError(f"expected a finite maximum of at least 0, got {max_value}")
+
+
+def encode(wave: Waveform, params: SpectrogramParams | None = None, max_value: float | None = None) -> Image.Image:
     """Spectrogram image of a waveform, ``1 + n // hop_length`` columns wide, with its parameters as EXIF.
 
     Pillow drops the EXIF unless told otherwise: ``image.save(path, exif=image.getexif())``.
@@ -64,6 +76,9 @@ def encode(
 
     Returns:
         RGB image of ``num_frequencies`` rows.
+
+    Raises:
+        ValueError: the maximum is impossible, or the samples are too large for float32.
     """
     params = params or SpectrogramParams(stereo=wave.channels > 1)
     wave = (wave.to_stereo() if params.stereo else wave.to_mono()).resampled(params.sample_rate)

@@ -26,6 +26,9 @@ _FIELD_TAGS = {
 }
 _MAX_VALUE_TAG = 11080
 
+# Parameters may come out of an uploaded image: a frame longer than this, 0.6 s at 192 kHz, would only take memory.
+_MAX_N_FFT = 1 << 17
+
 # The original measures magnitudes on 16-bit samples, this library on samples in -1..1. The tag holds the
 # original's scale, so that either reads the other's images at the right level.
 _EXIF_SCALE = 32768.0
@@ -60,6 +63,8 @@ class SpectrogramParams:
                     f"expected {name} to be a whole number of samples, got {getattr(self, name)} ms, "
                     f"which is {samples:g} samples at {self.sample_rate} Hz"
                 )
+        if self.n_fft > _MAX_N_FFT:
+            raise ValueError(f"expected a padded frame of at most {_MAX_N_FFT} samples, got {self.n_fft}")
         if 2 * self.step_size_ms > self.window_duration_ms:
             raise ValueError(
                 f"expected step_size_ms of at most half the window of {self.window_duration_ms} ms, "
@@ -188,12 +193,15 @@ def from_exif(exif: Image.Exif) -> tuple[SpectrogramParams, float]:
     if missing:
         raise ValueError(f"expected the EXIF tags of a spectrogram image, but {', '.join(missing)} are missing")
     try:
-        values = {name: int(exif[tag]) for name, tag in _FIELD_TAGS.items() if name != "power_for_image"}
-        power = float(exif[_FIELD_TAGS["power_for_image"]])
+        values = {name: float(exif[tag]) for name, tag in _FIELD_TAGS.items()}
         max_value = float(exif[_MAX_VALUE_TAG]) / _EXIF_SCALE
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected numbers in the EXIF tags of a spectrogram image: {error}") from error
+    power = values.pop("power_for_image")
+    for name, value in values.items():
+        if not value.is_integer():
+            raise ValueError(f"expected a whole number for {name} in EXIF tag {_FIELD_TAGS[name]}, got {value}")
     if not 0 <= max_value < math.inf:
         raise ValueError(f"expected a maximum of at least 0 in EXIF tag {_MAX_VALUE_TAG}, got {max_value}")
-    values["stereo"] = bool(values["stereo"])
-    return SpectrogramParams(**values, power_for_image=power), max_value
+    whole = {name: int(value) for name, value in values.items()}
+    return SpectrogramParams(**whole | {"stereo": bool(whole["stereo"])}, power_for_image=power), max_value
