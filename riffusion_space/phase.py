@@ -38,9 +38,6 @@ class _Frames:
         self.overlap = math.ceil(self.n_fft / self.hop)
         self.excess = self.overlap * self.hop - self.n_fft
         self.window = torch.hann_window(self.n_fft, device=device)
-        # Where all overlapping frames are there, the squared windows add up to this, periodic in the hop.
-        total = F.pad(self.window**2, (0, self.excess)).view(self.overlap, self.hop).sum(0)
-        self.synthesis = self.window / total.repeat(self.overlap)[: self.n_fft]
 
     def samples(self, frames: int) -> int:
         return (frames + self.overlap - 1) * self.hop
@@ -50,13 +47,19 @@ class _Frames:
         signal = signal[:, : signal.shape[1] - self.excess]
         return torch.fft.rfft(signal.unfold(1, self.n_fft, self.hop) * self.window)
 
-    def synthesise(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """Complex (batch, frames, bins) to (batch, samples(frames)); the ends fade."""
-        frames = torch.fft.irfft(spectrum, n=self.n_fft).mul_(self.synthesis)
+    def synthesise(self, spectrum: torch.Tensor, envelope: torch.Tensor) -> torch.Tensor:
+        """Complex (batch, frames, bins) to (batch, samples(frames)), given ``envelope(frames)``."""
+        return self._overlap_add(torch.fft.irfft(spectrum, n=self.n_fft).mul_(self.window)).div_(envelope)
+
+    def envelope(self, frames: int) -> torch.Tensor:
+        """The squared windows of so many frames added up, (1, samples(frames)), not 0 at the outer ends."""
+        return self._overlap_add(self.window.square().expand(1, frames, -1)).clamp_(min=1e-3)
+
+    def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
         if self.excess:
             frames = F.pad(frames, (0, self.excess))
         batch, count, _ = frames.shape
-        frames = frames.view(batch, count, self.overlap, self.hop)
+        frames = frames.reshape(batch, count, self.overlap, self.hop)
         signal = frames.new_zeros(batch, count + self.overlap - 1, self.hop)
         for part in range(self.overlap):
             signal[:, part : part + count] += frames[:, :, part]
@@ -93,11 +96,9 @@ def reconstruct(
     _check(mel, params, iterations, channels)
     grid, columns = small_grid(params), mel.shape[2]
     frames = _Frames(grid, mel.device)
-    # Frames outside the signal that reach into it are needed, too.
-    margin = grid.n_fft // 2 // grid.hop_length
-    count = math.ceil((columns - 1) / grid.stride) + 1 + 2 * margin
-    column = _reflected((torch.arange(count) - margin) * grid.stride, columns).to(mel.device)
-    first = margin * grid.hop_length + grid.n_fft // 2
+    count = math.ceil((columns - 1) / grid.stride) + 1
+    column = _reflected(torch.arange(count) * grid.stride, columns).to(mel.device)
+    first = grid.n_fft // 2  # of the frames' samples: the middle of the first frame
     length = math.ceil(params.samples_for_columns(columns) * grid.sample_rate / params.sample_rate)
 
     bounds = _chunk_bounds(count)
@@ -209,6 +210,7 @@ class _Solver:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and spectrum from an estimate of the spectrum, of which only the phase counts."""
         magnitudes = linear_amplitudes(mel, self.params)
+        envelope = self.frames.envelope(mel.shape[1])
         weight = known.new_ones(known.shape[1])
         if len(weight):
             weight[-_FADE_HOPS * self.frames.hop :] = torch.linspace(1, 0, _FADE_HOPS * self.frames.hop)
@@ -220,7 +222,7 @@ class _Solver:
             # abs() of complex numbers takes four times as long.
             square = torch.view_as_real(spectrum).square()
             length = (square[..., 0] + square[..., 1]).clamp_(min=1e-30).sqrt_()
-            signal = self.frames.synthesise(spectrum * (magnitudes / length))
+            signal = self.frames.synthesise(spectrum * (magnitudes / length), envelope)
             signal[:, : len(weight)].lerp_(known, weight)
             signal[:, outside] = signal[:, inside]
             return signal
@@ -253,9 +255,19 @@ class _Solver:
         turn = 2 * math.pi * self.frames.hop / self.frames.n_fft
         advance = F.pad((partial[:, 1:] + partial[:, :-1]) * (turn / 2), (0, 0, 1, 0))
         known = spectrum.shape[1]
-        # Without a past, every partial is at its crest in the middle of the first frame, but for the jitter.
-        past = spectrum[:, -1:].angle() if known else -math.pi * torch.arange(bins, device=log.device)
+        past = spectrum[:, -1:].angle() if known else _reflected_phase(magnitudes[:, :1])
         noise = (2 * math.pi * _JITTER) * (torch.rand(1, len(log[0]) - known, bins, generator=self.generator) - 0.5)
         # The sum grows to millions of turns: float32 would lose the fraction.
         phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
         return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
+
+
+def _reflected_phase(magnitudes: torch.Tensor) -> torch.Tensor:
+    """Phase of a frame whose left half is the mirror image of its right half, from (batch, 1, bins) magnitudes.
+
+    Its spectrum is real, seen from its middle: only signs are to be found. A partial that begins at its crest makes one
+    peak; one that begins at zero is odd and makes two of opposite sign with a dip between. So signs turn at dips.
+    """
+    inner = magnitudes[..., 1:-1]
+    dips = F.pad((inner < magnitudes[..., :-2]) & (inner <= magnitudes[..., 2:]), (1, 1))
+    return math.pi * (dips.cumsum(-1) - torch.arange(magnitudes.shape[2], device=magnitudes.device))
