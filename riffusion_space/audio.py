@@ -16,6 +16,8 @@ import av
 import numpy as np
 import soundfile as sf
 
+from riffusion_space.ogg import retagged
+
 _BLOCK = 1 << 16  # samples read or written at once
 
 # Real media only: FFmpeg's playlist formats would follow paths and addresses inside an uploaded file.
@@ -332,32 +334,12 @@ def _id3_size(size: int) -> bytes:
 
 
 def _encode_ogg(wave: Waveform, tags: Mapping[str, str]) -> bytes:
-    """Vorbis from libsndfile, as PyAV's wheels have no good encoder, in a container from PyAV.
-
-    libsndfile draws a random serial number for the container and knows few tags.
-    """
-    vorbis = io.BytesIO()
-    with sf.SoundFile(vorbis, "w", wave.sample_rate, wave.channels, format="OGG", subtype="VORBIS") as sound:
+    """Vorbis from libsndfile: PyAV's wheels have no good encoder."""
+    file = io.BytesIO()
+    with sf.SoundFile(file, "w", wave.sample_rate, wave.channels, format="OGG", subtype="VORBIS") as sound:
         for start in range(0, wave.num_samples, _BLOCK):
             sound.write(wave.samples[:, start : start + _BLOCK].T)
-    vorbis.seek(0)
-    buffer = io.BytesIO()
-    with av.open(vorbis) as source, av.open(buffer, "w", format="ogg", options=_REPRODUCIBLE) as output:
-        stream = output.add_stream_from_template(source.streams.audio[0])
-        stream.metadata.update(tags)
-        position = None
-        for packet in source.demux(audio=0):
-            if packet.dts is None:  # the end
-                break
-            # The first packet only primes the decoder. FFmpeg misses that in a file of one page, and the cut at the
-            # end with it: count anew.
-            position = -packet.duration if position is None else position
-            packet.pts = packet.dts = position
-            packet.duration = min(packet.duration, wave.num_samples - position)
-            position += packet.duration
-            packet.stream = stream
-            output.mux(packet)
-    return buffer.getvalue()
+    return retagged(file.getvalue(), tags)
 
 
 _ENCODERS = {
