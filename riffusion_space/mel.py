@@ -15,31 +15,40 @@ from riffusion_space.spectrogram import SpectrogramParams
 # Columns transformed at once: bounds the padded spectra, 8,821 complex bins a column, to about 36 MB.
 _COLUMNS_AT_ONCE = 512
 
+# A ratio of sample rates with longer terms would take the resampler a large kernel.
+_MAX_RATIO_TERM = 1000
+
 
 @dataclass(frozen=True)
 class SmallGrid:
     """The grid on which phase is found.
 
-    Zero-padding only samples a spectrum more finely, so the window length serves as FFT size: on the default
-    parameters its bins are every 4th bin of the padded spectrum, exactly. Nothing lies above ``max_frequency``,
-    so a lower sample rate will do; and windows that overlap ten-fold say everything twice, so columns may be
-    skipped.
+    Zero-padding only samples the same spectrum more finely, and four-fold is more than phase needs: padding by half
+    tells frames apart that look alike without any. Nothing lies above ``max_frequency``, so a lower sample rate will
+    do; and windows that overlap ten-fold say everything twice, so columns may be skipped.
 
     Attributes:
         sample_rate: in Hz.
         stride: columns of the image from one frame of the grid to the next.
-        n_fft: window and FFT size, in samples at ``sample_rate``.
-        hop_length: samples at ``sample_rate`` from one frame to the next.
+        win_length: of the window, in samples at ``sample_rate``.
+        hop_length: from one frame to the next, in samples at ``sample_rate``.
+        n_fft: samples in a padded frame.
     """
 
     sample_rate: int
     stride: int
-    n_fft: int
+    win_length: int
     hop_length: int
+    n_fft: int
 
     @property
     def bins(self) -> int:
         return self.n_fft // 2 + 1
+
+    @property
+    def spacing(self) -> float:
+        """From one bin to the next, in Hz."""
+        return self.sample_rate / self.n_fft
 
 
 @lru_cache(maxsize=8)
@@ -50,27 +59,25 @@ def small_grid(params: SpectrogramParams) -> SmallGrid:
     """
     stride = max(1, params.win_length // (5 * params.hop_length))
     hop_ms = stride * params.step_size_ms
-    # From 8 % above Nyquist's rate, for the resampler's transition band, to where more samples cost more than a good
-    # FFT size saves.
-    for rate in range(math.ceil(2.16 * params.max_frequency), min(3 * params.max_frequency, params.sample_rate)):
-        n_fft, rest = divmod(rate * params.window_duration_ms, 1000)
-        if rest == rate * hop_ms % 1000 == 0 and _is_fast(n_fft) and _is_simple(rate, params.sample_rate):
-            return SmallGrid(rate, stride, n_fft, rate * hop_ms // 1000)
-    return SmallGrid(params.sample_rate, stride, params.win_length, stride * params.hop_length)
+    # From 8 % above Nyquist's rate, which leaves the resampler a transition band.
+    rates = range(math.ceil(2.16 * params.max_frequency), params.sample_rate)
+    fitting = (
+        rate
+        for rate in rates
+        if rate * params.window_duration_ms % 1000 == rate * hop_ms % 1000 == 0
+        and params.sample_rate // math.gcd(rate, params.sample_rate) <= _MAX_RATIO_TERM
+    )
+    rate = next(fitting, params.sample_rate)
+    win_length = rate * params.window_duration_ms // 1000
+    return SmallGrid(rate, stride, win_length, rate * hop_ms // 1000, _fast_size(math.ceil(1.45 * win_length)))
 
 
-def _is_fast(n_fft: int) -> bool:
-    """Even, and of no prime factor above 5: measured 2 to 5 times as fast as 2205 or 4410."""
-    rest = n_fft
-    for prime in (2, 3, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1 and n_fft % 2 == 0
-
-
-def _is_simple(rate: int, sample_rate: int) -> bool:
-    """Whether the resampler's kernel for this ratio is small."""
-    return sample_rate // math.gcd(rate, sample_rate) <= 1000
+def _fast_size(minimum: int) -> int:
+    """The least even FFT size of at least ``minimum`` with no prime factor above 5."""
+    size = minimum + minimum % 2
+    while 60 ** size.bit_length() % size:
+        size += 2
+    return size
 
 
 @lru_cache(maxsize=8)
@@ -124,15 +131,14 @@ def mel_amplitudes(samples: torch.Tensor, params: SpectrogramParams) -> torch.Te
 
 @lru_cache(maxsize=8)
 def _inverse_filterbank(params: SpectrogramParams) -> torch.Tensor:
-    """Pseudo-inverse of the filterbank, only the rows that lie on the small grid: (small bins, bands), float32."""
-    filters = _filterbank(params).double()
+    """Pseudo-inverse of the filterbank, seen on the small grid: (small bins, bands), float32."""
+    grid, filters = small_grid(params), _filterbank(params).double()
     inverse = filters @ torch.linalg.pinv(filters.T @ filters, hermitian=True)
-    inverse = F.pad(inverse, (0, 0, 0, 1))
-    grid = small_grid(params)
-    # Row k of the small grid lies at k * padded / window rows of the padded one.
-    position = torch.arange(grid.bins, dtype=torch.float64)[:, None] * params.n_fft / params.win_length
-    below = position.long().clamp_(max=len(inverse) - 2)
-    rows = torch.lerp(inverse[below[:, 0]], inverse[below[:, 0] + 1], (position - below).clamp_(max=1))
+    inverse = F.pad(inverse, (0, 0, 0, 2))
+    # Where the small grid's bins lie on the padded one, whose rows end at max_frequency.
+    position = torch.arange(grid.bins, dtype=torch.float64) * (grid.spacing * params.n_fft / params.sample_rate)
+    below = position.clamp_(max=len(filters)).long()
+    rows = torch.lerp(inverse[below], inverse[below + 1], (position - below)[:, None])
     return (rows * grid.sample_rate / params.sample_rate).float()
 
 
@@ -155,18 +161,16 @@ def _small_filterbank(params: SpectrogramParams) -> tuple[torch.Tensor, torch.Te
     A magnitude between two small bins is taken to be on the line between theirs.
     """
     grid, filters = small_grid(params), _filterbank(params)
-    position = torch.arange(len(filters)) * (params.win_length / params.n_fft)
+    position = torch.arange(len(filters)) * (params.sample_rate / params.n_fft / grid.spacing)
     below = position.long()
     part = (position - below)[:, None]
     small = torch.zeros(grid.bins + 1, params.num_frequencies)
     small.index_add_(0, below, filters * (1 - part)).index_add_(0, below + 1, filters * part)
     small = small[: grid.bins] * (params.sample_rate / grid.sample_rate)
     # Where bands are closer together than bins, they know more of the spectrum than the small grid does.
-    spacing = grid.sample_rate / grid.n_fft
-    wide = [
-        params.hz_to_band((k + 0.5) * spacing) - params.hz_to_band((k - 0.5) * spacing) < 1 for k in range(grid.bins)
-    ]
-    return small, torch.tensor(wide) & (small.sum(1) > 0)
+    edges = [params.hz_to_band((k - 0.5) * grid.spacing) for k in range(grid.bins + 1)]
+    wide = torch.tensor(edges).diff() < 1
+    return small, wide & (small.sum(1) > 0)
 
 
 def fitted_amplitudes(

@@ -19,7 +19,7 @@ import torchaudio
 from riffusion_space.mel import SmallGrid, fitted_amplitudes, linear_amplitudes, small_grid
 from riffusion_space.spectrogram import SpectrogramParams
 
-ITERATIONS = 56
+ITERATIONS = 50
 _MOMENTUM = 0.99
 _FIT_EVERY = 8  # iterations from one fit of the magnitudes to the next
 _JITTER = 0.1  # of a turn: how far the seed moves the first phase
@@ -35,9 +35,9 @@ class _Frames:
 
     def __init__(self, grid: SmallGrid, device: torch.device) -> None:
         self.n_fft, self.hop = grid.n_fft, grid.hop_length
-        self.overlap = math.ceil(self.n_fft / self.hop)
-        self.excess = self.overlap * self.hop - self.n_fft
-        self.window = torch.hann_window(self.n_fft, device=device)
+        self.overlap = math.ceil(grid.win_length / self.hop)
+        self.excess = self.overlap * self.hop - grid.win_length
+        self.window = torch.hann_window(grid.win_length, device=device)
 
     def samples(self, frames: int) -> int:
         return (frames + self.overlap - 1) * self.hop
@@ -45,11 +45,12 @@ class _Frames:
     def analyse(self, signal: torch.Tensor) -> torch.Tensor:
         """(batch, samples(frames)) to complex (batch, frames, bins)."""
         signal = signal[:, : signal.shape[1] - self.excess]
-        return torch.fft.rfft(signal.unfold(1, self.n_fft, self.hop) * self.window)
+        return torch.fft.rfft(signal.unfold(1, len(self.window), self.hop) * self.window, n=self.n_fft)
 
     def synthesise(self, spectrum: torch.Tensor, envelope: torch.Tensor) -> torch.Tensor:
         """Complex (batch, frames, bins) to (batch, samples(frames)), given ``envelope(frames)``."""
-        return self._overlap_add(torch.fft.irfft(spectrum, n=self.n_fft).mul_(self.window)).div_(envelope)
+        frames = torch.fft.irfft(spectrum, n=self.n_fft)[..., : len(self.window)]
+        return self._overlap_add(frames * self.window).div_(envelope)
 
     def envelope(self, frames: int) -> torch.Tensor:
         """The squared windows of so many frames added up, (1, samples(frames)), not 0 at the outer ends."""
@@ -98,7 +99,7 @@ def reconstruct(
     frames = _Frames(grid, mel.device)
     count = math.ceil((columns - 1) / grid.stride) + 1
     column = _reflected(torch.arange(count) * grid.stride, columns).to(mel.device)
-    first = grid.n_fft // 2  # of the frames' samples: the middle of the first frame
+    first = grid.win_length // 2  # of the frames' samples: the middle of the first frame
     length = math.ceil(params.samples_for_columns(columns) * grid.sample_rate / params.sample_rate)
 
     bounds = _chunk_bounds(count)
@@ -243,26 +244,27 @@ class _Solver:
     def _first_spectrum(self, magnitudes: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
         """``spectrum``, continued to as many frames as ``magnitudes`` has; of the new ones only the phase counts.
 
-        Under a Gaussian window a bin's phase advances as that of a partial at ``k + slope / (2 pi gamma)`` bins does,
-        slope being that of the log magnitude over bins: towards the peak. Gamma is 0.25645 for a Hann window (Prusa et
-        al., table I).
+        Under a Gaussian window a bin's phase advances as that of a partial ``slope / (2 pi gamma)`` bins above it does,
+        slope being that of the log magnitude over bins: towards the peak. Gamma is 0.25645 for a Hann window without
+        padding (Prusa et al., table I).
         """
-        bins = magnitudes.shape[2]
+        bins, padding = magnitudes.shape[2], self.frames.n_fft / len(self.frames.window)
         floor = 1e-3 * magnitudes.amax((1, 2), keepdim=True) + 1e-12
         log = (magnitudes + floor).log()
         slope = F.pad((log[..., 2:] - log[..., :-2]) / 2, (1, 1))
-        partial = torch.arange(bins, device=log.device) + (slope / (2 * math.pi * 0.25645)).clamp_(-2, 2)
+        above = (slope * (padding**2 / (2 * math.pi * 0.25645))).clamp_(-2 * padding, 2 * padding)
+        partial = torch.arange(bins, device=log.device) + above
         turn = 2 * math.pi * self.frames.hop / self.frames.n_fft
         advance = F.pad((partial[:, 1:] + partial[:, :-1]) * (turn / 2), (0, 0, 1, 0))
         known = spectrum.shape[1]
-        past = spectrum[:, -1:].angle() if known else _reflected_phase(magnitudes[:, :1])
+        past = spectrum[:, -1:].angle() if known else _reflected_phase(magnitudes[:, :1], padding)
         noise = (2 * math.pi * _JITTER) * (torch.rand(1, len(log[0]) - known, bins, generator=self.generator) - 0.5)
         # The sum grows to millions of turns: float32 would lose the fraction.
         phase = past + advance[:, known:].double().cumsum(1).remainder_(2 * math.pi).float() + noise.to(log.device)
         return torch.cat((spectrum, torch.polar(torch.ones_like(phase), phase)), dim=1)
 
 
-def _reflected_phase(magnitudes: torch.Tensor) -> torch.Tensor:
+def _reflected_phase(magnitudes: torch.Tensor, padding: float) -> torch.Tensor:
     """Phase of a frame whose left half is the mirror image of its right half, from (batch, 1, bins) magnitudes.
 
     Its spectrum is real, seen from its middle: only signs are to be found. A partial that begins at its crest makes one
@@ -270,4 +272,5 @@ def _reflected_phase(magnitudes: torch.Tensor) -> torch.Tensor:
     """
     inner = magnitudes[..., 1:-1]
     dips = F.pad((inner < magnitudes[..., :-2]) & (inner <= magnitudes[..., 2:]), (1, 1))
-    return math.pi * (dips.cumsum(-1) - torch.arange(magnitudes.shape[2], device=magnitudes.device))
+    middle = torch.arange(magnitudes.shape[2], device=magnitudes.device) / padding
+    return math.pi * (dips.cumsum(-1) - middle)
