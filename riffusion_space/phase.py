@@ -28,6 +28,7 @@ _FADE_HOPS = 2  # over which a chunk's samples give way to those of the next
 
 # Frames solved together, 10 s on the default parameters: bounds memory for long input.
 _CHUNK_FRAMES = 512
+_RESAMPLED_AT_ONCE = 1 << 20
 
 
 class _Frames:
@@ -162,14 +163,19 @@ def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
 
 def _resampled(signal: torch.Tensor, first: int, length: int, rate: int, new_rate: int) -> torch.Tensor:
     """``length`` samples at ``new_rate``, from the one that lies at ``first`` of the signal on."""
+    if rate == new_rate:
+        return signal[:, first : first + length].contiguous()
+    # So many samples at the old rate are as long as so many at the new one.
     step, new_step = rate // math.gcd(rate, new_rate), new_rate // math.gcd(rate, new_rate)
     # What lies before and after goes into the filter, too: a cut would be heard as a click.
-    before = first // step
+    around, block = first // step, math.ceil(_RESAMPLED_AT_ONCE / new_step)
     result = signal.new_empty(signal.shape[0], length)
-    for item, samples in zip(result, signal[:, first - before * step :]):
-        if rate != new_rate:
-            samples = torchaudio.functional.resample(samples, rate, new_rate, lowpass_filter_width=64, rolloff=0.96)
-        item.copy_(samples[before * new_step : before * new_step + length])
+    for start in range(0, length, block * new_step):
+        begin = first + start // new_step * step
+        source = signal[:, begin - around * step : begin + (block + around) * step]
+        part = torchaudio.functional.resample(source, rate, new_rate, lowpass_filter_width=64, rolloff=0.96)
+        target = result[:, start : start + block * new_step]
+        target.copy_(part[:, around * new_step :][:, : target.shape[1]])
     return result
 
 

@@ -238,7 +238,7 @@ wave = Waveform(rng.standard_normal((2, int(48000 * seconds)), dtype=np.float32)
 image = codec.encode(wave)
 decoded = codec.decode(image)
 assert abs(decoded.duration_s - seconds) < 0.011
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 """
 
 
