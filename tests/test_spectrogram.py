@@ -41,11 +41,11 @@ def test_columns_cover_samples_and_seconds():
 
 def test_bands_lie_where_torchaudio_puts_their_peaks():
     params = SpectrogramParams()
-    bins = torch.linspace(0, 22050, 200_001)
-    filters = torchaudio.functional.melscale_fbanks(200_001, 0, 10000, 512, 44100, norm=None, mel_scale="htk")
+    bins = torch.linspace(0, 22050, 40_001)
+    filters = torchaudio.functional.melscale_fbanks(40_001, 0, 10000, 512, 44100, norm=None, mel_scale="htk")
     peaks = bins[filters.argmax(0)]
     for band in (0, 1, 100, 511):
-        assert params.band_to_hz(band) == pytest.approx(peaks[band].item(), abs=0.2)
+        assert params.band_to_hz(band) == pytest.approx(peaks[band].item(), abs=0.6)
         assert params.hz_to_band(params.band_to_hz(band)) == pytest.approx(band, abs=1e-6)
 
 
