@@ -134,7 +134,7 @@ class Waveform:
         peak = self.peak
         if peak == 0:
             return self
-        return Waveform(self.samples * np.float32(10 ** (peak_db / 20) / peak), self.sample_rate)
+        return Waveform(self.samples / np.float32(peak) * np.float32(10 ** (peak_db / 20)), self.sample_rate)
 
     def sliced(self, start: int, stop: int) -> Waveform:
         """Samples ``start`` to ``stop``, which must lie inside and hold at least one sample."""

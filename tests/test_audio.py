@@ -75,6 +75,7 @@ def test_mono_and_stereo():
 
 def test_normalized():
     assert tones(8000).normalized(-6.0).peak == pytest.approx(10 ** (-6 / 20))
+    assert Waveform(np.array([[0, 1e-40]]), 8000).normalized(0.0).samples.tolist() == [[0, 1]]
     assert Waveform(np.zeros((1, 5)), 8000).normalized().peak == 0
 
 
