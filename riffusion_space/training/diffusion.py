@@ -23,7 +23,7 @@ from riffusion_space.training.state import TrainingState, half_precision, set_ra
 from riffusion_space.training.text import WIDTH, tokenize
 
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance (Ho & Salimans 2022)
-CROPPED, CROP_COLUMNS = 0.7, 32  # for the first 70 % of the steps, half a clip: timbre is learned at half the cost
+CROPPED, CROP_COLUMNS = 0.8, 32  # for the first 80 % of the steps, half a clip: timbre is learned at half the cost
 MIN_SNR = 5.0  # Hang et al. 2023, in the form for v-prediction
 
 
