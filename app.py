@@ -19,10 +19,9 @@ def main() -> None:
     loader = PipelineLoader(config)
     app = build_app(loader, config)
     if os.environ.get("SPACES_ZERO_GPU"):  # what is on the GPU when the page is launched is kept for its processes
-        loader.start().join()
-    # A Space sets GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, other hosts PORT; otherwise the first free port from 7860.
+        loader.load()  # in this thread: only here does ZeroGPU pretend that there is a GPU
+    # Gradio heeds GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, which a Space sets; else the first free port from 7860.
     app.launch(
-        server_port=int(os.environ["PORT"]) if "PORT" in os.environ else None,
         max_file_size=f"{config.max_upload_mb}mb",
         theme=theme(),
         css_paths=STYLE,

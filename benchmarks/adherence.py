@@ -4,7 +4,8 @@ The judge is a small convolutional classifier of 40 instruments and 14 genres, t
 corpus leaves out. It then names (1) other real clips, (2) the same after the autoencoder's round trip and (3) clips
 that the checkpoint makes from the bare name of each class, analysed from the sound that a user would hear.
 
-``python benchmarks/adherence.py`` prints the table and writes benchmarks/results/adherence.md. Needs a sound font.
+``python benchmarks/adherence.py`` prints the table and writes benchmarks/results/adherence.md; for another
+checkpoint than the embedded one, its name is part of the file's. Needs a sound font.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from riffusion_space.training.corpus import CLIP_SAMPLES, HELD_OUT_SEEDS, PARAMS
 from riffusion_space.training.render import Renderer
 from riffusion_space.training.sounds import GENRES, INSTRUMENTS
 
-RESULTS = Path(__file__).resolve().parent / "results" / "adherence.md"
+RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = [*INSTRUMENTS, *GENRES]
 TRAIN_SEEDS = range(0, 48)  # a class; all below HELD_OUT_SEEDS, which the corpus leaves out
 TEST_SEEDS = range(1000, 1006)
@@ -170,8 +171,9 @@ def main() -> None:
     lines += ["", "Generated clips that the judge recognised, by class:", ""]
     for count in sorted(by_class, reverse=True):
         lines.append(f"- {count} of {args.seeds}: {', '.join(by_class[count])}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    RESULTS.mkdir(exist_ok=True)
+    name = "adherence" if args.checkpoint == "embedded" else f"adherence-{pipe.checkpoint.name.replace('/', '-')}"
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 

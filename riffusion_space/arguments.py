@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from riffusion_space.audio import Waveform
 from riffusion_space.config import Config
 from riffusion_space.prompts import check_prompt
 from riffusion_space.schedulers import check_scheduler
@@ -28,7 +29,7 @@ def check_arguments(config: Config, **arguments: Any) -> None:
     for name, value in arguments.items():
         if name in ("prompt", "prompt_a", "prompt_b", "negative_prompt"):
             check_prompt(name, value, required=name in ("prompt", "prompt_a"))
-        elif name in ("duration_s", "strength", "clips"):
+        elif name in ("audio", "duration_s", "strength", "clips"):
             _check_limits(config, name, value)
         elif value is not None:
             _check_limits(config, name, value)
@@ -54,17 +55,26 @@ def _check_limits(config: Config, name: str, value: Any) -> None:
     elif name == "seed_image" and isinstance(value, (str, Path)) and str(value) not in names() \
             and not Path(value).is_file():
         raise ValueError(f"expected a seed image out of {', '.join(names())}, or a file, got {str(value)!r}")
-    elif name == "audio" and isinstance(value, (str, Path)) and not Path(value).is_file():
-        raise ValueError(f"expected an audio file, but there is no {Path(value).name}")
+    elif name == "audio":
+        if not isinstance(value, (str, Path, Waveform)):
+            raise ValueError(f"expected audio to be a file or a waveform, got {type(value).__name__}")
+        if not isinstance(value, Waveform) and not Path(value).is_file():
+            raise ValueError(f"expected an audio file, but there is no {Path(value).name!r}")
+        if isinstance(value, Waveform) and value.channels > 2:
+            raise ValueError(f"expected a waveform of 1 or 2 channels, got {value.channels}")
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError for what is no number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
             or not low <= value <= high:
-        raise ValueError(f"expected {name} from {low:g} to {high:g}, got {value!r}")
+        raise ValueError(f"expected {name} from {low:g} to {high:g}, got {_shown(value)}")
 
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"expected {name} to be a whole number from {low} to {high}, got {value!r}")
+        raise ValueError(f"expected {name} to be a whole number from {low} to {high}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)

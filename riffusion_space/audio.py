@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import uuid
@@ -143,12 +144,14 @@ class Waveform:
         return Waveform(self.samples[:, start:stop], self.sample_rate)
 
 
-def read_audio(source: str | Path | bytes, max_seconds: float | None = None) -> Waveform:
+def read_audio(source: str | Path | bytes, max_seconds: float | None = None,
+               only_seconds: float | None = None) -> Waveform:
     """Sound of a file of nearly any kind: WAV, MP3, FLAC, OGG, M4A, WebM, AIFF, AMR, WMA, ...
 
     Args:
         source: a path, or the bytes of a file.
         max_seconds: longer audio is refused as soon as that much is decoded.
+        only_seconds: no more than this much of the beginning is decoded.
 
     Returns:
         Mono or stereo at the file's own rate; 3 to 8 channels are mixed down to stereo.
@@ -168,7 +171,7 @@ def read_audio(source: str | Path | bytes, max_seconds: float | None = None) -> 
         if not file.read(1):
             raise ValueError(f"expected an audio file, but {name} is empty")
         try:
-            samples, rate = _collect(_blocks(file), max_seconds)
+            samples, rate = _collect(_blocks(file), max_seconds, only_seconds)
         except (av.FFmpegError, sf.LibsndfileError) as error:
             raise ValueError(
                 f"expected an audio file such as WAV, MP3, FLAC, OGG, M4A or WebM, but {name} is none or is damaged"
@@ -178,15 +181,19 @@ def read_audio(source: str | Path | bytes, max_seconds: float | None = None) -> 
     return Waveform(samples, rate)
 
 
-def _collect(blocks: Iterator[tuple[np.ndarray, int]], max_seconds: float | None) -> tuple[np.ndarray, int]:
-    """Join (channels, n) blocks, and stop early when they get too long."""
+def _collect(blocks: Iterator[tuple[np.ndarray, int]], max_seconds: float | None,
+             only_seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """Join (channels, n) blocks, refuse them when they get too long, and stop when there are enough."""
     parts, total, rate = [np.zeros((1, 0), np.float32)], 0, 1
     for block, rate in blocks:
         parts.append(block)
         total += block.shape[1]
         if max_seconds is not None and total > max_seconds * rate:
             raise ValueError(f"expected at most {max_seconds:g} s of audio, got more")
-    return np.concatenate(parts[1:] or parts, axis=1), rate
+        if only_seconds is not None and total >= only_seconds * rate:
+            break
+    samples = np.concatenate(parts[1:] or parts, axis=1)
+    return samples if only_seconds is None else samples[:, : math.ceil(only_seconds * rate)], rate
 
 
 def _blocks(file: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
@@ -207,7 +214,7 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _av_blocks(file: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
-    with av.open(file, options={"format_whitelist": _DEMUXERS}) as container:
+    with av.open(file, options={"format_whitelist": _DEMUXERS}, metadata_errors="replace") as container:
         if not container.streams.audio:
             raise ValueError("expected a file with sound, got one with no audio stream")
         stream = container.streams.audio[0]
@@ -284,7 +291,7 @@ def read_tags(path: str | Path) -> dict[str, str]:
         ValueError: there is no such file or it is no audio file.
     """
     try:
-        with av.open(str(path), options={"format_whitelist": _DEMUXERS}) as container:
+        with av.open(str(path), options={"format_whitelist": _DEMUXERS}, metadata_errors="replace") as container:
             # OGG keeps tags with the stream, the others with the file.
             tags = {**container.metadata, **container.streams.audio[0].metadata}
     except (av.FFmpegError, IndexError, OSError) as error:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from riffusion_space import hub
 from riffusion_space.hub import Progress
+from riffusion_space.schedulers import check_scheduler
 from riffusion_space.weights import (
     MODELS,
     CheckpointError,
@@ -39,6 +40,9 @@ EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mi
 HUB_ID = "riffusion/riffusion-model-v1"
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
+
+# What libraries raise for values that make no model.
+_BAD_CONFIG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 # Names of 2022 in the autoencoder's attention -> names of today.
 _RENAMED = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
@@ -62,15 +66,14 @@ class Recommended:
             raise ValueError(f"Expected recommended steps of 1 or more, got {self.steps!r}.")
         if type(self.guidance) not in (int, float) or not 0 <= self.guidance < math.inf:
             raise ValueError(f"Expected a recommended guidance of 0 or more, got {self.guidance!r}.")
-        if not isinstance(self.scheduler, str):
-            raise ValueError(f"Expected the name of a recommended scheduler, got {self.scheduler!r}.")
+        check_scheduler(self.scheduler)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A loaded Stable Diffusion model, in evaluation mode, on one device.
 
-    `name` is `embedded`, `owner/model@revision` or the folder; `reason` one sentence on which checkpoint
+    `name` is `embedded`, `owner/model@revision` or the folder's name; `reason` one sentence on which checkpoint
     plays and why. `scheduler` carries the checkpoint's noise schedule: pipelines build their own from its
     config. `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`.
     """
@@ -100,7 +103,7 @@ def choose(name: str, device: torch.device) -> tuple[str, str]:
     if name == "embedded":
         return name, "The embedded checkpoint plays because it was asked for by name."
     if name and Path(name).expanduser().is_dir():
-        return name, f"The checkpoint in the folder {name} plays because it was asked for."
+        return name, f"The checkpoint in the folder {Path(name).name} plays because it was asked for."
     if _HUB_NAME.fullmatch(name):
         return name, f"{name} from the Hub plays because it was asked for."
     raise CheckpointError(
@@ -129,7 +132,7 @@ def load(
     """
     import torch
 
-    device = torch.device(device) if device is not None else _default_device()
+    device = _usable_device(device)
     if dtype is None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
     name, reason = choose(name, device)
@@ -138,6 +141,7 @@ def load(
         folder = EMBEDDED_DIR
     elif Path(name).expanduser().is_dir():
         folder = Path(name).expanduser()
+        name = folder.resolve().name  # where it lies on a server is nobody's business
     else:
         on_hub = True
         repo_id, _, revision = name.partition("@")
@@ -158,12 +162,18 @@ def load(
     return Checkpoint(name, reason, **parts, device=device, dtype=dtype, revision=revision)
 
 
-def _default_device() -> torch.device:
+def _usable_device(device: str | torch.device | None) -> torch.device:
+    """A device that tensors can be on; of None, the best there is. CheckpointError when they cannot."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # unknown, not compiled in, no driver
+        raise CheckpointError(f"Expected a device that this machine has, such as cpu, got {str(device)!r}.") from error
 
 
 def _load_parts(
@@ -171,13 +181,12 @@ def _load_parts(
 ) -> dict[str, Any]:
     """What a folder holds, by the names of Checkpoint's fields."""
     from diffusers import DPMSolverMultistepScheduler
-    from transformers import CLIPTokenizer
 
     files = needed_files(list_files(folder), name)
     configs = {file: read_json(folder / file) for file in files if file.endswith(".json")}
     recommended = _read_recommended(folder / "riffusion.json")
     models = {model: _empty_model(model, configs[f"{model}/config.json"], name) for model in MODELS}
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokenizer = _read_tokenizer(folder / "tokenizer")
     _check_fit(tokenizer, **models, name=name)
     for count, (model, module) in enumerate(models.items()):
         if progress:
@@ -186,7 +195,10 @@ def _load_parts(
         _fill(module, [folder / file for file in weight_files(files, model)], device, dtype, complaint)
     if progress:
         progress(1.0, f"Loaded {name}")
-    scheduler = DPMSolverMultistepScheduler.from_config(configs["scheduler/scheduler_config.json"])
+    try:
+        scheduler = DPMSolverMultistepScheduler.from_config(configs["scheduler/scheduler_config.json"])
+    except _BAD_CONFIG as error:
+        raise _no_description("scheduler/scheduler_config.json", name, error) from error
     return {**models, "tokenizer": tokenizer, "scheduler": scheduler, "recommended": recommended}
 
 
@@ -216,11 +228,24 @@ def _empty_model(
             if model == "text_encoder":
                 return CLIPTextModel(CLIPTextConfig.from_dict(config))
             return (UNet2DConditionModel if model == "unet" else AutoencoderKL).from_config(config)
-    except (TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{model}/config.json of {name} describes no Stable Diffusion: {reason}"
-        ) from error
+    except _BAD_CONFIG as error:
+        raise _no_description(f"{model}/config.json", name, error) from error
+
+
+def _no_description(file: str, name: str, error: Exception) -> CheckpointError:
+    reason = str(error).partition("\n")[0]
+    return CheckpointError(f"{file} of {name} describes no Stable Diffusion: {type(error).__name__}: {reason}")
+
+
+def _read_tokenizer(folder: Path) -> CLIPTokenizer:
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises nothing more special than this
+        # The JSON files have been read before, which leaves the one that is no JSON.
+        merges = folder / "merges.txt"
+        raise DamagedFile(merges if merges.is_file() else folder / "tokenizer.json") from error
 
 
 def _check_fit(

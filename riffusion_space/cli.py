@@ -91,17 +91,18 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one task; returns the exit code."""
     arguments = vars(build_parser().parse_args(argv))
+    task, output = arguments.pop("task"), arguments.pop("output")
     progress = _ProgressLine()
     try:
-        _check_output(arguments["output"], arguments["task"])
-        written = _run(arguments, progress)
+        _check_output(output, task)
+        written = _run(task, output, arguments, progress)
     except ValueError as error:
         progress.end()
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         progress.end()
-        print(f"error: {error.strerror or error}: {error.filename or arguments['output']}", file=sys.stderr)
+        print(f"error: {error.strerror or error}: {error.filename or output}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         progress.end()
@@ -122,8 +123,7 @@ def _check_output(path: Path, task: str) -> None:
         raise ValueError(f"expected --output in a folder that exists, got {str(path.parent)!r}")
 
 
-def _run(arguments: dict, progress: _ProgressLine) -> str:
-    task, output = arguments.pop("task"), arguments.pop("output")
+def _run(task: str, output: Path, arguments: dict, progress: _ProgressLine) -> str:
     # These imports take seconds; --help and a mistyped option should not.
     if task == "audio2image":
         from riffusion_space.audio import read_audio
@@ -133,19 +133,11 @@ def _run(arguments: dict, progress: _ProgressLine) -> str:
         image.save(output, exif=image.getexif())
         return str(output)
     if task == "image2audio":
-        from PIL import Image, UnidentifiedImageError
-
         from riffusion_space.audio import write_audio
-        from riffusion_space.codec import decode
+        from riffusion_space.codec import decode, read_image
 
-        if not arguments["image"].is_file():
-            raise ValueError(f"expected an image file, but there is no {arguments['image']}")
-        try:
-            with Image.open(arguments["image"]) as image:
-                wave = decode(image, seed=arguments["seed"],
-                              progress=lambda fraction: progress(fraction, "Finding the sound of the picture"))
-        except UnidentifiedImageError as error:
-            raise ValueError(f"expected an image, but {arguments['image']} is none") from error
+        wave = decode(read_image(arguments["image"]), seed=arguments["seed"],
+                      progress=lambda fraction: progress(fraction, "Finding the sound of the picture"))
         return str(write_audio(wave, output))
     from riffusion_space.arguments import check_arguments
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 class Config:
     """What an operator may set; a field's variable is ``RIFFUSION_`` and its name in capitals.
 
-    Raises ValueError for a limit that is not above 0.
+    Raises ValueError for a limit that leaves nothing to do.
     """
 
     checkpoint: str = "auto"  # "auto", "embedded", a Hub id with an optional @revision, or a folder
@@ -25,8 +25,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not value > 0:
-                raise ValueError(f"expected RIFFUSION_{field.name.upper()} above 0, got {value}")
+            least = {"max_clips": 3}.get(field.name, 1)  # a choice of how many clips
+            if isinstance(value, (int, float)) and not value >= least:
+                raise ValueError(f"expected RIFFUSION_{field.name.upper()} of at least {least}, got {value}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Config:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from riffusion_space.checkpoints import Checkpoint
 from riffusion_space.schedulers import make_scheduler
 
+# A prompt's noise and the noise that some schedulers add have to differ: the same numbers twice would add up.
+_STEP_NOISE = 0x5DEECE66
 _STRIDE = 0.75  # of a window, from one to the next
 _ROWS_AT_ONCE = {"cuda": 32, "mps": 8, "cpu": 8}  # pictures in one call of the UNet
 
@@ -29,8 +32,8 @@ class Canvas:
     """What to denoise. Shapes: items I (channels of sound), latent width W, windows N, tokens T.
 
     ``noise`` (I, channels, rows, W) float32. ``init``, same shape, is what img2img starts from, or None. ``strength``
-    (W,) in 0..1 says, for each column, how much of the schedule is run: 1 ignores ``init``. ``positive`` and
-    ``negative`` (N, T, width) are the prompt embeddings of each window, ``guidance`` (N,) its guidance scale.
+    (W,) in 0..1 says, for each column, how much of the schedule is run: 0 keeps ``init``, 1 ignores it. ``positive``
+    and ``negative`` (N, T, width) are the prompt embeddings of each window, ``guidance`` (N,) its guidance scale.
     """
 
     noise: torch.Tensor
@@ -63,28 +66,35 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
     scheduler = make_scheduler(scheduler_name, checkpoint.scheduler)
     scheduler.set_timesteps(steps, device=device)
     timesteps = scheduler.timesteps
-    # The first step of each column; at least one step is run.
-    first = ((1 - canvas.strength.to(device)) * len(timesteps)).round().long().clamp(max=len(timesteps) - 1)
+    # The first step of each column, beyond the last one where the strength is 0.
+    strength = canvas.strength.to(device)
+    first = ((1 - strength) * len(timesteps)).round().long().clamp(max=len(timesteps) - 1)
+    first[strength == 0] = len(timesteps)
     begin = int(first.min())
     noise = canvas.noise.to(device)
     init = None if canvas.init is None else canvas.init.to(device)
     latents = noise * scheduler.init_noise_sigma
     # Both channels of a stereo clip get the same noise, or the sound would wander between them.
-    generators = [torch.Generator().manual_seed(seed) for _ in range(len(noise))]
-    takes_generator = scheduler_name in ("euler a", "ddim", "dpm++")
+    generators = [torch.Generator().manual_seed(seed ^ _STEP_NOISE) for _ in range(len(noise))]
 
     for done, timestep in enumerate(timesteps[begin:]):
         waiting = first > begin + done
-        starting = (first == begin + done) & (canvas.strength.to(device) < 1)
+        starting = (first == begin + done) & (strength < 1)
+        extra: dict[str, Any] = {}
+        if scheduler_name == "euler a":
+            extra["generator"] = generators
+        elif scheduler_name == "lms":  # of as high an order as there are predictions: begun midway, it assumes more
+            extra["order"] = min(4, done + 1)
         if init is not None and (waiting | starting).any():
             noised = scheduler.add_noise(init, noise, timestep.expand(len(init)))
             latents = torch.where(waiting | starting, noised, latents)
+            if scheduler_name == "unipc":
+                scheduler.last_sample = None  # its corrector would go back to what these columns were before
         scaled = scheduler.scale_model_input(latents, timestep)
         prediction = _predict(checkpoint, scaled, timestep, canvas, window, cancel)
-        extra = {"generator": generators} if takes_generator else {}
         latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
         progress(done + 1, len(timesteps) - begin)
-    return latents
+    return latents if init is None else torch.where(first == len(timesteps), init, latents)
 
 
 @torch.inference_mode()

@@ -82,7 +82,10 @@ def encode_pixels(pixels: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
 @torch.inference_mode()
 def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, columns: int,
                    step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:
-    """Pixels, uint8 (items, bands, columns) on the CPU, of latents (items, channels, rows, width)."""
+    """Pixels, uint8 (items, bands, columns) on the CPU, of latents (items, channels, rows, width).
+
+    Raises ValueError where the latents, or in float16 the decoder, have gone beyond what numbers can hold.
+    """
     width = latents.shape[-1]
     starts = _tiles(width, grid.window)
     tiles = []
@@ -92,4 +95,6 @@ def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, co
         parts = [checkpoint.vae.decode(part.to(checkpoint.dtype)).sample for part in tile.split(_TILES_AT_ONCE)]
         tiles.append(torch.cat(parts).float().mean(1).cpu())
     image = _join(tiles, [start * grid.scale for start in starts], width * grid.scale, _MARGIN * grid.scale // 2)
+    if not torch.isfinite(image).all():
+        raise ValueError("the model's prediction overflowed: lower the guidance or the prompt's weights")
     return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., :columns]

@@ -35,6 +35,7 @@ from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_ex
 Progress = Callable[[float, str], None]
 SeedSource = str | Path | Image.Image
 
+_TURNS: dict[torch.device, threading.Lock] = {}  # a request holds its device's; pipelines on one device share it
 _FADE_S = 0.01  # a piece cut to length ends in a fade this long, so that it does not click
 _PEAK_DB = -1.0
 
@@ -42,7 +43,7 @@ _PEAK_DB = -1.0
 class RiffusionPipeline:
     """A checkpoint with the tasks it can do.
 
-    Requests of several threads wait for each other, so that each gets the samples it would get alone.
+    Requests of several threads, and of several pipelines on one device, wait for each other.
     """
 
     def __init__(self, checkpoint: Checkpoint, config: Config | None = None) -> None:
@@ -50,7 +51,7 @@ class RiffusionPipeline:
         self.config = config or Config()
         self.params = SpectrogramParams()
         self.grid = Grid.of(checkpoint, self.params.num_frequencies)
-        self._turn = threading.Lock()
+        self._turn = _TURNS.setdefault(checkpoint.unet.device, threading.Lock())
 
     @classmethod
     def from_pretrained(cls, name: str = "auto", device: str | torch.device | None = None,
@@ -102,10 +103,7 @@ class RiffusionPipeline:
                 strength=torch.full((width,), 1.0 if init is None else float(strength)),
                 positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
                 guidance=torch.full((count,), float(settings["guidance"])))
-            if init is not None and strength == 0:
-                pixels = decode_latents(init, self.checkpoint, self.grid, columns)
-            else:
-                pixels = self._paint(canvas, columns, settings, request)
+            pixels = self._paint(canvas, columns, settings, request)
             samples = round(duration_s * self.params.sample_rate)
             return self._finish(pixels, None, samples, settings, request)
 
@@ -128,7 +126,7 @@ class RiffusionPipeline:
                                   strength=strength, seed=seed, steps=steps, guidance=guidance, scheduler=scheduler)
         wave = audio if isinstance(audio, Waveform) else read_audio(audio, max_seconds=self.config.max_seconds)
         check_number("the length of the audio in seconds", wave.duration_s, 0, self.config.max_seconds)
-        wave = (wave if wave.channels <= 2 else wave.to_stereo()).resampled(self.params.sample_rate)
+        wave = (wave if wave.channels == 1 else wave.to_stereo()).resampled(self.params.sample_rate)
         with self._request(progress, cancel) as request:
             request.report(0.0, "Analysing the input")
             # Whole hops, so that the tail has its column: what is added is cut off again at the end.
@@ -137,7 +135,9 @@ class RiffusionPipeline:
             image = encode(padded, replace(self.params, stereo=wave.channels == 2))
             _, max_value = from_exif(image.getexif())
             pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1)[-wave.channels :].copy())
-            if strength > 0 and max_value > 0:  # silence has nothing to restyle
+            if strength == 1:
+                max_value = None  # the level, too, is not that of the input
+            if strength > 0 and max_value != 0:  # silence has nothing to restyle
                 pixels = self._restyle(pixels, prompt, negative_prompt, float(strength), settings, request)
             return self._finish(pixels, max_value, wave.num_samples, settings, request)
 
@@ -180,9 +180,9 @@ class RiffusionPipeline:
             a, b, negative = embed_prompts(self.checkpoint, [prompt_a, prompt_b if prompt_b.strip() else prompt_a,
                                                              negative_prompt])
             positive = torch.lerp(a[None], b[None], along.to(a)[:, None, None])
-            noise = self._noise(settings["seed"], window).repeat(1, 1, clips)
+            noise = self._clip_noise(settings["seed"], width)
             if seed_b is not None:
-                noise = slerp(noise, self._noise(seed_b, window).repeat(1, 1, clips), columns_along)
+                noise = slerp(noise, self._clip_noise(seed_b, width), columns_along)
             init = None if loop is None else self._looped_latents(loop, width, request)
             path = torch.lerp(torch.tensor(float(strength)), torch.tensor(float(strength_b)), columns_along)
             ends = torch.tensor([float(settings["guidance"]), float(settings["guidance_b"])])
@@ -197,17 +197,18 @@ class RiffusionPipeline:
 
     def _settings(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Check a task's arguments, fill in what was left open, and note what makes the result again."""
-        check_arguments(self.config, **arguments)
         recommended = self.checkpoint.recommended
-        settings = {"task": task, **arguments}
-        for name, value in (("seed", secrets.randbelow(MAX_SEED + 1)), ("steps", recommended.steps),
+        settings = dict(arguments)
+        for name, value in (("seed", secrets.randbelow(MAX_SEED + 1)),
+                            ("steps", min(recommended.steps, self.config.max_steps)),
                             ("guidance", recommended.guidance), ("scheduler", recommended.scheduler)):
             if settings[name] is None:
                 settings[name] = value
+        check_arguments(self.config, **settings)
         for name in ("audio", "seed_image"):
             if name in settings:
                 settings[name] = _source_name(settings[name])
-        return {**settings, "checkpoint": self.checkpoint.name, "revision": self.checkpoint.revision,
+        return {"task": task, **settings, "checkpoint": self.checkpoint.name, "revision": self.checkpoint.revision,
                 "version": riffusion_space.__version__}
 
     @contextmanager
@@ -226,10 +227,16 @@ class RiffusionPipeline:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn((self.grid.channels, self.grid.rows, width), generator=generator)
 
+    def _clip_noise(self, seed: int, width: int) -> torch.Tensor:
+        """Noise (channels, rows, width) that is the same in every clip."""
+        noise = self._noise(seed, CLIP_COLUMNS // self.grid.scale)
+        return noise.repeat(1, 1, -(-width // noise.shape[-1]))[..., :width]
+
     def _looped_latents(self, loop: Image.Image, width: int, request: _Request) -> torch.Tensor:
         """Latents (1, channels, rows, width) of a 512-column loop, repeated."""
         pixels = torch.from_numpy(np.asarray(loop)[:, :, 0].copy())[None]
         latents = encode_pixels(pixels, self.checkpoint, self.grid, request.stage(0.0, 0.05, "Reading the seed image"))
+        latents = latents[..., : CLIP_COLUMNS // self.grid.scale]
         return latents.repeat(1, 1, 1, -(-width // latents.shape[-1]))[..., :width]
 
     def _restyle(self, pixels: torch.Tensor, prompt: str, negative_prompt: str, strength: float,
@@ -252,8 +259,6 @@ class RiffusionPipeline:
 
         latents = denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"], settings["steps"],
                           settings["seed"], stepped, request.cancel)
-        if not torch.isfinite(latents).all():
-            raise ValueError("the model's prediction overflowed: lower the guidance or the prompt's weights")
         return decode_latents(latents, self.checkpoint, self.grid, columns, request.stage(0.8, 0.9, "Painting"))
 
     def _finish(self, pixels: torch.Tensor, max_value: float | None, samples: int, settings: dict[str, Any],

@@ -7,6 +7,7 @@ The weight syntax is that of the Stable Diffusion web UIs: ``(word)`` is 1.1, ``
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ def check_prompt(name: str, text: str, required: bool = False) -> None:
         raise ValueError(f"expected {name} to be text, got {type(text).__name__}")
     if required and not text.strip():
         raise ValueError(f"expected {name} to say what to play, such as 'church bells', got an empty text")
+    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r" for char in text):
+        raise ValueError(f"expected {name} without control characters")
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"expected {name} of at most {MAX_CHARACTERS} characters, got {len(text)}")
     for run in parse_weights(text):
@@ -112,7 +115,7 @@ def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
     import torch
 
     tokenizer, encoder = checkpoint.tokenizer, checkpoint.text_encoder
-    room = tokenizer.model_max_length - 2
+    room = encoder.config.max_position_embeddings - 2  # a tokenizer need not say
     parsed = [_tokens(tokenizer, prompt) for prompt in prompts]
     chunks = max(1, *(-(-len(ids) // room) for ids, _ in parsed))
     start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id

@@ -7,18 +7,19 @@ file of one's own serves as well.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+import torch
+from PIL import Image
 
 from riffusion_space.audio import Waveform, read_audio
-from riffusion_space.codec import encode
-from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams
+from riffusion_space.codec import amplitudes_to_pixels, encode, is_stereo, pixels_to_amplitudes, read_image
+from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, has_params
 
 SEED_IMAGES_DIR = Path(__file__).resolve().parent.parent / "assets" / "seed_images"
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-MAX_PIXELS = 64_000_000  # an image that unpacks to more is refused before it is read
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,21 @@ def load_seed_image(source: str | Path | Image.Image, params: SpectrogramParams)
 
     ``source`` is a built-in name, an image file, an audio file (its first 5.12 s) or an image. An image that is
     narrower is repeated, a wider one cut. Raises ValueError for a name that is not there, a file that is neither,
-    or an image of another height.
+    or an image of another height or of other parameters. Left and right of a stereo image are mixed.
     """
     image = source if isinstance(source, Image.Image) else _open(source, params)
+    if has_params(image.getexif()):
+        own, _ = from_exif(image.getexif())
+        if replace(own, stereo=False) != params:
+            raise ValueError("expected a seed image with the checkpoint's scale of time and frequency, got another")
     if image.height != params.num_frequencies or image.width < 2:
         raise ValueError(f"expected a seed image {params.num_frequencies} pixels high and at least 2 wide, "
                          f"got {image.width} x {image.height}")
     image = image.convert("RGB")
+    if is_stereo(image):
+        _, left, right = (torch.from_numpy(plane.copy()) for plane in np.asarray(image).transpose(2, 0, 1))
+        both = torch.stack([pixels_to_amplitudes(plane, 1.0, params) for plane in (left, right)])
+        image = Image.fromarray(amplitudes_to_pixels(both.mean(0), 1.0, params).numpy()).convert("RGB")
     loop = Image.new("RGB", (CLIP_COLUMNS, image.height))
     for left in range(0, CLIP_COLUMNS, image.width):
         loop.paste(image, (left, 0))
@@ -66,17 +75,12 @@ def load_seed_image(source: str | Path | Image.Image, params: SpectrogramParams)
 
 def _open(source: str | Path, params: SpectrogramParams) -> Image.Image:
     if str(source) in names():
-        return Image.open(SEED_IMAGES_DIR / f"{source}.png")
+        return read_image(SEED_IMAGES_DIR / f"{source}.png")
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"expected a seed image out of {', '.join(names())}, or a file, got {str(source)!r}")
     if path.suffix.lower() not in _IMAGE_SUFFIXES:
-        wave = read_audio(path).to_mono().resampled(params.sample_rate)
+        clip_s = CLIP_COLUMNS / params.columns_per_second
+        wave = read_audio(path, only_seconds=clip_s).to_mono().resampled(params.sample_rate)
         return encode(Waveform(wave.samples[:, : CLIP_COLUMNS * params.hop_length], wave.sample_rate), params)
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"expected an image or audio file as the seed image, but {path.name} is neither") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"expected a seed image of at most {MAX_PIXELS} pixels, got {image.width} x {image.height}")
-    return image
+    return read_image(path)

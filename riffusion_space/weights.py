@@ -23,7 +23,7 @@ MODELS = ("unet", "vae", "text_encoder")
 
 # Every other file of a repository (single-file copies, safety checker, traced models) stays where it is.
 _SMALL_FILES = re.compile(
-    r"model_index\.json"
+    r"model_index\.json|riffusion\.json"
     r"|(unet|vae|text_encoder)/config\.json"
     r"|scheduler/scheduler_config\.json"
     r"|tokenizer/[^/]+\.(json|txt)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def start() -> AppServer:
     folder = Path(tempfile.mkdtemp(prefix="riffusion-app-"))
     log = (folder / "log.txt").open("w")
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("RIFFUSION_")},
         "RIFFUSION_CHECKPOINT": "auto",
         "RIFFUSION_DEVICE": "cpu",
         "GRADIO_SERVER_PORT": str(port),
@@ -47,7 +48,7 @@ def start() -> AppServer:
     url = f"http://127.0.0.1:{port}"
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    atexit.register(_stop, process)
+    atexit.register(_stop, process, folder)
     while time.monotonic() - began < START_TIMEOUT_S and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).read()
@@ -57,6 +58,11 @@ def start() -> AppServer:
     raise RuntimeError(f"app.py served no page:\n{(folder / 'log.txt').read_text()}")
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen, folder: Path) -> None:
     process.terminate()
-    process.wait(10)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 from tiny import write_tiny_checkpoint
@@ -39,3 +42,14 @@ def make_music(seconds: float, channels: int = 1, rate: int = 44_100, seed: int 
                 samples[channel] += envelope * np.sin(2 * np.pi * pitch * harmonic * age) / harmonic
         samples[channel] += 0.01 * rng.standard_normal(count)
     return Waveform((0.5 * samples / np.abs(samples).max()).astype(np.float32), rate)
+
+
+def write_pyav(wave: Waveform, path: Path, codec: str) -> Path:
+    """What a phone's or browser's recorder writes."""
+    frame = av.AudioFrame.from_ndarray(wave.samples, format="fltp", layout="mono")
+    frame.sample_rate = wave.sample_rate
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=wave.sample_rate, layout="mono")
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path

@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 
 import app_server
-import av
 import numpy as np
 import pytest
-from conftest import make_music
+from conftest import make_music, write_pyav
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import Status
 from PIL import Image
 
 from riffusion_space import RiffusionPipeline, read_audio, read_settings
-from riffusion_space.audio import Waveform, write_audio
+from riffusion_space.audio import write_audio
 
 QUICK = {"steps": 2, "guidance": 1}
 # Far longer than any test waits, unless it is cancelled.
@@ -32,17 +31,6 @@ def server():
 @pytest.fixture(scope="module")
 def client(server):
     return Client(server.url, verbose=False)
-
-
-def write_pyav(wave: Waveform, path: Path, codec: str) -> Path:
-    """What a phone's or browser's recorder writes."""
-    frame = av.AudioFrame.from_ndarray(wave.samples, format="fltp", layout="mono")
-    frame.sample_rate = wave.sample_rate
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=wave.sample_rate, layout="mono")
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    return path
 
 
 def refusal(client: Client, **arguments) -> str:
@@ -189,3 +177,4 @@ def test_worker_is_free_after_a_client_has(server, client, way):
     began = time.monotonic()
     client.predict(prompt="harp", duration_s=1, **QUICK, api_name="/text2audio")
     assert time.monotonic() - began < 60
+    assert not list(server.files.rglob("*.cancelled"))

@@ -329,3 +329,28 @@ def test_tags_of_no_sound_are_refused(tmp_path):
     for name in ("text.wav", "gone.wav"):
         with pytest.raises(ValueError, match="is missing or none"):
             read_tags(tmp_path / name)
+
+
+def test_tags_in_latin_1_do_no_harm(tmp_path):
+    """What old taggers wrote: a title that is no UTF-8."""
+    path = write_audio(tones(44100), tmp_path / "cafe.mp3", {"title": "Caf\u00e9"})
+    m4a = tmp_path / "cafe.m4a"
+    with av.open(str(path)) as source, av.open(str(m4a), "w", format="mp4") as target:
+        stream = target.add_stream("aac", rate=44100)
+        target.metadata["title"] = "Caf\u00e9"
+        for frame in source.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    data = m4a.read_bytes()
+    assert b"Caf\xc3\xa9" in data
+    m4a.write_bytes(data.replace(b"Caf\xc3\xa9", b"Caf\xe9 "))
+    assert read_audio(m4a).duration_s == pytest.approx(0.5, abs=0.1)
+    assert read_tags(m4a)["title"].startswith("Caf")
+
+
+def test_only_the_beginning(tmp_path):
+    wave = tones(44100, seconds=3)
+    path = write_audio(wave, tmp_path / "song.wav")
+    half = read_audio(path, only_seconds=0.5)
+    assert half.num_samples == 22050 and np.array_equal(half.samples, read_audio(path).samples[:, :22050])
+    assert read_audio(path, only_seconds=60).num_samples == wave.num_samples

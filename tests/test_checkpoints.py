@@ -68,7 +68,7 @@ def test_the_legacy_layout_is_the_one_of_2022(tmp_path: Path) -> None:
 def test_what_a_checkpoint_says_of_itself(modern: Path) -> None:
     steps = []
     loaded = load(str(modern), "cpu", torch.float16, progress=lambda *step: steps.append(step))
-    assert (loaded.name, loaded.device, loaded.dtype) == (str(modern), CPU, torch.float16)
+    assert (loaded.name, loaded.device, loaded.dtype) == (modern.name, CPU, torch.float16)
     assert {parameter.dtype for parameter in loaded.unet.parameters()} == {torch.float16}
     assert not any(model.training for model in (loaded.unet, loaded.vae, loaded.text_encoder))
     assert loaded.recommended == Recommended()
@@ -122,6 +122,9 @@ def test_weights_that_do_not_fit_are_named(copied: Path) -> None:
             {"down_block_types": ["DownBlock2D"]},
             "unet/config.json of .* describes no Stable",
         ),
+        ("vae/config.json", {"norm_num_groups": 0}, "vae/config.json of .* describes no Stable"),
+        ("text_encoder/config.json", {"hidden_act": "x"}, "text_encoder/config.json of .* describes no Stable"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "x"}, "scheduler_config.json of .* describes no"),
     ],
 )
 def test_parts_that_do_not_belong_together(copied: Path, file: str, change: dict, sentence: str) -> None:
@@ -139,6 +142,26 @@ def test_a_damaged_file_of_ones_own_stays(copied: Path) -> None:
     assert path.is_file()
 
 
+def test_a_damaged_tokenizer_is_a_sentence(copied: Path) -> None:
+    (copied / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
+    path = copied / "tokenizer" / "merges.txt"
+    path.write_text("#version: 0.2\na b\nonlyone\n")
+    with pytest.raises(CheckpointError, match="merges.txt is truncated or damaged"):
+        load(str(copied), "cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(CheckpointError, match=f"Expected a device that this machine has, such as cpu, got '{device}'"):
+        load("no/such-model", device)
+
+
+def test_a_folder_is_told_by_its_name_alone(copied: Path) -> None:
+    loaded = load(str(copied), "cpu")
+    assert loaded.name == copied.name
+    assert loaded.reason == f"The checkpoint in the folder {copied.name} plays because it was asked for."
+
+
 def test_a_checkpoint_recommends_its_settings(copied: Path) -> None:
     path = copied / "riffusion.json"
     path.write_text('{"steps": 20, "guidance": 4, "scheduler": "unipc", "trained_on": "bells"}')
@@ -149,6 +172,7 @@ def test_a_checkpoint_recommends_its_settings(copied: Path) -> None:
         '"guidance": -1',
         '"guidance": NaN',
         '"scheduler": 3',
+        '"scheduler": "ddpm"',
         '"steps"',
     ):
         path.write_text("{" + entry + "}")

@@ -7,6 +7,7 @@ import pytest
 from conftest import make_music
 from PIL import Image
 
+from riffusion_space import cli
 from riffusion_space.audio import read_audio, write_audio
 from riffusion_space.clip import read_settings
 
@@ -57,15 +58,25 @@ def test_codec_both_ways(tmp_path):
     (("interpolate", "rain", "-o", "x.wav"), "prompt_b or seed_b"),
     (("image2audio", "missing.png", "-o", "x.wav"), "missing.png"),
     (("text2audio", "rain", "-o", "x.wav", "--checkpoint", "no/such@@"), "no/such@@"),
+    (("text2audio", "rain", "-o", "x.wav", "--device", "gpu"), "a device that this machine has"),
     (("sing", "rain"), "sing"),
 ])
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, complaint, tiny, tmp_path):
     needs_model = arguments[0] in ("text2audio", "audio2audio", "interpolate") and "--checkpoint" not in arguments
-    model = tiny[:4] if needs_model else ()
+    model = tiny[: 2 if "--device" in arguments else 4] if needs_model else ()
     done = run(*arguments, *model)
     assert done.returncode == 2 and complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert re.search(r"error: .+", done.stderr.strip().splitlines()[-1])
+
+
+def test_what_the_system_refuses_is_a_sentence_and_exit_code_1(monkeypatch, capsys, tmp_path):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli, "_run", full)
+    assert cli.main(["image2audio", "a.png", "-o", str(tmp_path / "x.wav")]) == 1
+    assert capsys.readouterr().err == f"error: No space left on device: {tmp_path / 'x.wav'}\n"
 
 
 def test_help_is_quick_and_names_every_task():

@@ -1,6 +1,8 @@
 import pytest
 
 from riffusion_space.config import Config
+from riffusion_space.ui.loading import PipelineLoader
+from riffusion_space.ui.page import build_app
 
 
 def test_environment_is_read():
@@ -11,8 +13,15 @@ def test_environment_is_read():
 
 
 @pytest.mark.parametrize("value, complaint", [
-    ("soon", "a number in RIFFUSION_MAX_QUEUE"), ("0", "above 0"), ("-1", "above 0"),
+    ("soon", "a number in RIFFUSION_MAX_QUEUE"), ("0", "at least 1"), ("-1", "at least 1"),
 ])
 def test_impossible_limits_are_refused(value, complaint):
     with pytest.raises(ValueError, match=complaint):
         Config.from_environment({"RIFFUSION_MAX_QUEUE": value})
+
+
+def test_a_page_can_be_built_at_every_least_limit():
+    least = Config(max_seconds=1, max_clips=3, max_steps=1, max_queue=1, max_upload_mb=1)
+    assert "text2audio" in {fn.api_name for fn in build_app(PipelineLoader(least), least).fns.values()}
+    with pytest.raises(ValueError, match="RIFFUSION_MAX_CLIPS of at least 3, got 2"):
+        Config(max_clips=2)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from riffusion_space.config import Config
@@ -43,3 +47,23 @@ def test_request_may_give_up(tiny_folder):
 def test_banner_shows_progress_and_no_markup_of_others():
     banner = LoadState("loading", "Downloading <b>a/b</b>", 0.42).banner
     assert "42%" in banner and "<b>" not in banner
+
+
+LOAD_AS_ON_ZEROGPU = """
+import sys
+import spaces
+from riffusion_space.config import Config
+from riffusion_space.ui.loading import PipelineLoader
+
+loader = PipelineLoader(Config(checkpoint=sys.argv[1]))
+loader.load()
+print(loader.state.phase, loader.state.text, loader.state.pipeline and loader.state.pipeline.checkpoint.device)
+"""
+
+
+def test_zerogpu_loads_in_the_main_thread(tiny_folder):
+    """There, a GPU is pretended to be there until a request gets a real one, but only in the thread that began."""
+    environment = {**os.environ, "SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", LOAD_AS_ON_ZEROGPU, str(tiny_folder)], capture_output=True,
+                          text=True, env=environment)
+    assert done.stdout.startswith("ready ") and done.stdout.strip().endswith(" cuda"), done.stdout + done.stderr

@@ -1,15 +1,18 @@
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_music
 
+from riffusion_space import denoise, pipeline
 from riffusion_space.audio import Waveform
 from riffusion_space.clip import read_settings
 from riffusion_space.codec import decode, encode
-from riffusion_space.pipeline import Cancelled, slerp
+from riffusion_space.config import Config
+from riffusion_space.pipeline import Cancelled, RiffusionPipeline, slerp
 from riffusion_space.schedulers import SCHEDULERS
 
 FAST = {"steps": 2, "guidance": 2.0, "seed": 7}
@@ -17,6 +20,11 @@ FAST = {"steps": 2, "guidance": 2.0, "seed": 7}
 
 def same(a, b):
     return np.array_equal(a.audio.samples, b.audio.samples)
+
+
+def distance(a, b, columns):
+    a, b = (np.asarray(clip.image, np.float32)[:, columns] for clip in (a, b))
+    return np.abs(a - b).mean()
 
 
 # text2audio ---------------------------------------------------------------------------------------------------------
@@ -94,6 +102,31 @@ def test_requests_at_once_get_what_they_would_get_alone(tiny_pipe):
     assert all(same(clip, together[seed]) for seed, clip in zip((1, 2, 3), alone))
 
 
+def test_pipelines_on_one_device_take_turns(tiny_pipe, monkeypatch):
+    inside, most = [], []
+
+    def watched(*arguments, **options):
+        inside.append(1)
+        most.append(len(inside))
+        result = denoise.denoise(*arguments, **options)
+        inside.pop()
+        return result
+
+    monkeypatch.setattr(pipeline, "denoise", watched)
+    pipes = [RiffusionPipeline(tiny_pipe.checkpoint, tiny_pipe.config) for _ in range(3)]
+    threads = [threading.Thread(target=pipe.text2audio, args=("rain",), kwargs=FAST) for pipe in pipes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+
+
+def test_recommended_steps_stay_within_the_limit(tiny_pipe):
+    pipe = RiffusionPipeline(tiny_pipe.checkpoint, Config(max_steps=2))
+    assert pipe.text2audio("rain", duration_s=1.0).settings["steps"] == 2
+
+
 def test_cancel_within_a_step_leaves_the_device_free(tiny_pipe):
     cancel = threading.Event()
     seen = []
@@ -141,7 +174,9 @@ def test_strength_1_ignores_the_input(tiny_pipe):
     level = {"strength": 1.0, **FAST}
     one = tiny_pipe.audio2audio(make_music(3.0, seed=1), "flute", **level)
     two = tiny_pipe.audio2audio(make_music(3.0, seed=2), "flute", **level)
-    assert np.array_equal(np.asarray(one.image), np.asarray(two.image))  # only the level is the input's
+    assert same(one, two) and one.audio.peak == pytest.approx(0.891, abs=0.01)
+    silence = Waveform(np.zeros((1, one.audio.num_samples), np.float32), 44_100)
+    assert same(one, tiny_pipe.audio2audio(silence, "flute", **level))
 
 
 def test_the_tail_is_kept_and_silence_stays_silent(tiny_pipe):
@@ -159,8 +194,11 @@ def test_the_tail_is_kept_and_silence_stays_silent(tiny_pipe):
 def test_interpolation_begins_with_a_and_ends_with_b(tiny_pipe):
     clip = tiny_pipe.interpolate("rain", "wind", clips=3, **FAST)
     assert clip.audio.num_samples == (3 * 512 - 1) * 441 and clip.image.size == (3 * 512, 512)
-    assert not same(clip, tiny_pipe.interpolate("wind", "rain", clips=3, **FAST))
     assert not same(clip, tiny_pipe.interpolate("rain", "wind", clips=3, negative_prompt="noise", **FAST))
+    rain, wind = (tiny_pipe.interpolate(prompt, prompt, clips=3, **FAST) for prompt in ("rain", "wind"))
+    start, end = slice(0, 200), slice(-200, None)
+    assert distance(clip, rain, start) < 0.5 * distance(clip, wind, start)
+    assert distance(clip, wind, end) < 0.5 * distance(clip, rain, end)
 
 
 def test_seed_to_seed_and_guidance_and_strength_paths(tiny_pipe):
@@ -170,6 +208,19 @@ def test_seed_to_seed_and_guidance_and_strength_paths(tiny_pipe):
     loop = {"seed_image": "beat", "seed_b": 8, "clips": 2, **FAST, "steps": 6}
     assert not same(tiny_pipe.interpolate("rain", strength=0.5, strength_b=1.0, **loop),
                     tiny_pipe.interpolate("rain", strength=0.5, **loop))
+
+
+def test_strength_0_keeps_the_seed_image_throughout(tiny_pipe):
+    kept = {"seed_image": "beat", "strength": 0, "clips": 2, **FAST}
+    assert same(tiny_pipe.interpolate("rain", "wind", **kept), tiny_pipe.interpolate("snow", "hail", **kept))
+
+
+@pytest.mark.parametrize("window", [32, 96])
+def test_checkpoints_of_another_width_interpolate(tiny_pipe, window):
+    pipe = RiffusionPipeline(tiny_pipe.checkpoint, tiny_pipe.config)
+    pipe.grid = replace(pipe.grid, window=window)
+    clip = pipe.interpolate("rain", "wind", clips=2, seed_b=8, seed_image="beat", **FAST)
+    assert clip.audio.num_samples == (2 * 512 - 1) * 441 and clip.image.size == (1024, 512)
 
 
 def test_prompts_of_unequal_length_interpolate(tiny_pipe):
@@ -226,3 +277,7 @@ def test_audio2audio_refuses(tiny_pipe, tmp_path):
             tiny_pipe.audio2audio(source, "flute")
     with pytest.raises(ValueError, match="30"):
         tiny_pipe.audio2audio(make_music(31.0, rate=8000), "flute")
+    with pytest.raises(ValueError, match="expected audio to be a file or a waveform, got NoneType"):
+        tiny_pipe.audio2audio(None, "flute")
+    with pytest.raises(ValueError, match="1 or 2 channels, got 3"):
+        tiny_pipe.audio2audio(make_music(1.0, channels=3), "flute")

@@ -55,7 +55,7 @@ def test_weights_move_away_from_the_empty_prompt(checkpoint):
 
 @pytest.mark.parametrize("text, complaint", [
     (None, "to be text, got NoneType"), ("  ", "empty text"), ("x" * 2001, "2000 characters"),
-    ("(a:99)", "weights from"),
+    ("(a:99)", "weights from"), ("bells\0", "control characters"), ("bells\ud800", "control characters"),
 ])
 def test_bad_prompts_are_refused(text, complaint):
     with pytest.raises(ValueError, match=complaint):

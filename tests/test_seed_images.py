@@ -1,10 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import make_music
 from PIL import Image
 
-from riffusion_space.audio import write_audio
-from riffusion_space.codec import decode
+from riffusion_space.audio import Waveform, write_audio
+from riffusion_space.codec import decode, encode
 from riffusion_space.seed_images import built_in, load_seed_image, names
 from riffusion_space.spectrogram import SpectrogramParams, from_exif
 
@@ -49,11 +51,43 @@ def test_own_files_serve(tmp_path):
     assert decode(load_seed_image("beat", PARAMS)).num_samples == 511 * 441
 
 
+def test_stereo_is_mixed_down():
+    stereo = encode(make_music(6.0, channels=2))
+    mixed = np.asarray(load_seed_image(stereo, PARAMS), float)
+    assert (mixed[..., 0] == mixed[..., 1]).all() and (mixed[..., 0] == mixed[..., 2]).all()
+    left, right = np.asarray(stereo, float)[:, :512, 1:].transpose(2, 0, 1)
+    assert (mixed[..., 0] >= np.minimum(left, right) - 1).all() and (mixed[..., 0] <= np.maximum(left, right) + 1).all()
+
+
+def test_of_a_long_sound_only_the_beginning_is_decoded(tmp_path):
+    music = make_music(5.2)
+    song = Waveform(np.concatenate([music.samples, np.zeros((1, 300 * 44_100), np.float32)], 1), 44_100)
+    path = write_audio(song, tmp_path / "long.flac")
+    tracemalloc.start()
+    loop = load_seed_image(path, PARAMS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < song.samples.nbytes / 4
+    expected = np.asarray(encode(music.sliced(0, 512 * 441)), float)[:, :512]
+    assert np.abs(np.asarray(loop) - expected).mean() < 1  # FLAC holds 16 bits
+
+
 def test_refusals(tmp_path):
     text = tmp_path / "notes.png"
     text.write_text("no image")
-    with pytest.raises(ValueError, match="notes.png is neither"):
+    with pytest.raises(ValueError, match="'notes.png' is none or is damaged"):
         load_seed_image(text, PARAMS)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(built_in()[0].path.read_bytes()[:20_000])
+    with pytest.raises(ValueError, match="'cut.png' is none or is damaged"):
+        load_seed_image(cut, PARAMS)
+    vast = tmp_path / "vast.png"
+    Image.new("1", (20_000, 20_000)).save(vast)
+    with pytest.raises(ValueError, match="at most 64000000 pixels"):
+        load_seed_image(vast, PARAMS)
+    other = encode(make_music(1.0), SpectrogramParams(step_size_ms=20))
+    with pytest.raises(ValueError, match="scale of time and frequency"):
+        load_seed_image(other, PARAMS)
     with pytest.raises(ValueError, match="got 'nothing'"):
         load_seed_image("nothing", PARAMS)
     with pytest.raises(ValueError, match="got 1 x 1"):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
 from pathlib import Path
 
@@ -50,15 +51,22 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         prediction_type="v_prediction", timestep_spacing="trailing")
 
 
+def latents_folder(corpus: Path, vae: AutoencoderKL) -> Path:
+    """Where a corpus keeps its latents; they are never mistaken for those of another autoencoder."""
+    weights = b"".join(value.float().cpu().numpy().tobytes() for value in vae.state_dict().values())
+    return corpus / f"latents-{hashlib.sha256(weights).hexdigest()[:8]}"
+
+
 @torch.no_grad()
-def encode_corpus(corpus: Path, vae: AutoencoderKL, device: torch.device, most: int) -> list[Path]:
-    """Write ``latents_*.npy``, float16 (clips, 8, 64, 64), beside shards that have none; returns all there are.
+def encode_corpus(corpus: Path, folder: Path, vae: AutoencoderKL, device: torch.device, most: int) -> list[Path]:
+    """Write latents, float16 (clips, 8, 64, 64), of shards that have none into ``folder``; returns all there are.
 
     At most ``most`` shards are encoded: on a CPU a clip takes as long to encode as to train on once.
     """
+    folder.mkdir(exist_ok=True)
     written = []
     for shard in sorted(corpus.glob("shard_*.npy")):
-        path = shard.with_name(shard.name.replace("shard", "latents"))
+        path = folder / shard.name
         if not path.exists():
             if most == 0:
                 continue
@@ -81,7 +89,7 @@ class Examples:
         self.rng = random.Random(seed)
         self.latents = np.concatenate([np.load(path) for path in paths])
         self.pieces: list[Piece] = [piece for path in paths
-                                    for piece in read_pieces(path.with_name(path.name.replace("latents", "shard")))]
+                                    for piece in read_pieces(path.parent.parent / path.name)]
 
     def batch(self, size: int) -> tuple[torch.Tensor, list[str]]:
         chosen = [self.rng.randrange(len(self.pieces)) for _ in range(size)]
@@ -93,7 +101,8 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
           device: torch.device) -> None:
     """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 200 steps."""
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
-    paths = encode_corpus(corpus, vae, device, most=max(0, 10 - len(list(corpus.glob("latents_*.npy")))))
+    folder = latents_folder(corpus, vae)
+    paths = encode_corpus(corpus, folder, vae, device, most=max(0, 10 - len(list(folder.glob("shard_*.npy")))))
     if not paths:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
     tokenizer = CLIPTokenizer.from_pretrained(text_folder / "tokenizer")
@@ -139,7 +148,7 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         if state.step % 50 == 0:
             mean = sum(recent) / len(recent)
             print(f"diffusion step {state.step}: loss {mean:.4f}, {state.seconds:.0f} s", flush=True)
-        if state.step % 100 == 0 and len(grown := encode_corpus(corpus, vae, device, most=1)) > len(paths):
+        if state.step % 100 == 0 and len(grown := encode_corpus(corpus, folder, vae, device, most=1)) > len(paths):
             paths, examples = grown, Examples(grown, f"diffusion {state.step}")
         if state.step % 200 == 0 or state.step == steps:
             state.save()

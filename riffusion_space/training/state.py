@@ -40,10 +40,19 @@ class TrainingState:
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.average, self.step, self.seconds = saved["average"], saved["step"], saved["seconds"]
+            self._forget_steps_beyond()
         if not self.average:
             self.average = {name: value.detach().float().clone() for name, value in self.model.state_dict().items()}
         device = next(self.model.parameters()).device
         self.average = {name: value.to(device) for name, value in self.average.items()}
+
+    def _forget_steps_beyond(self) -> None:
+        """Drop the log's rows of steps that were taken but not saved: they are taken again."""
+        log = self.folder / "log.csv"
+        header, *rows = log.read_text().splitlines() if log.exists() else [""]
+        kept = [row for row in rows if int(row.partition(",")[0]) <= self.step]
+        if len(kept) < len(rows):
+            log.write_text("\n".join([header, *kept]) + "\n")
 
     @torch.no_grad()
     def update(self, **figures: float) -> None:

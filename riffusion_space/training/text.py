@@ -106,10 +106,14 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
     for key in sorted({piece.key for piece in pieces}):
         _KEYS.setdefault(key, len(_KEYS))
-    tokenizer = train_tokenizer([caption(piece, rng) for piece in pieces for _ in range(3)], out / "tokenizer")
+    if (out / "state.pt").exists():  # weights that are trained know their tokens by number
+        tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    else:
+        tokenizer = train_tokenizer([caption(piece, rng) for piece in pieces for _ in range(3)], out / "tokenizer")
     torch.manual_seed(0)
     model = FactReader(build_text_encoder(tokenizer)).to(device)
     state = TrainingState(out, model, torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01), decay=0.99)
+    rng = random.Random(f"text encoder {state.step}")
     while state.step < steps:
         chosen = rng.choices(pieces, k=batch)
         tokens = tokenize(tokenizer, [caption(piece, rng) for piece in chosen]).to(device)
@@ -127,6 +131,7 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
         if state.step % 50 == 0:
             print(f"text step {state.step}: loss {loss.item():.3f}, right "
                   + ", ".join(f"{k} {v:.2f}" for k, v in zip(FACTS, right)), flush=True)
+            state.save()
     state.save()
     model.load_state_dict(state.average)
     model.encoder.eval().save_pretrained(out / "text_encoder")

@@ -12,6 +12,8 @@ from riffusion_space.audio import SUFFIXES, read_audio
 from riffusion_space.codec import encode
 from riffusion_space.ui import picture
 from riffusion_space.ui.components import (
+    OTHER_AUDIO,
+    PRIVATE,
     WAVEFORM,
     Result,
     Sampling,
@@ -80,6 +82,7 @@ def build(worker: Worker) -> Sampling:
         with gr.Column():
             audio = gr.Audio(label="Original", type="filepath", sources=["upload", "microphone"], buttons=[],
                              waveform_options=WAVEFORM)
+            other = gr.UploadButton("Another kind of file: WebM, MP4, CAF", file_types=OTHER_AUDIO, size="sm")
             original = spectrogram("Spectrogram of the original", visible=False)
             prompt = prompt_box("Prompt", "what it should become")
             strength = strength_slider(0.55, "How far to go from the original: 0.4 is light, 0.55 heavy")
@@ -90,6 +93,7 @@ def build(worker: Worker) -> Sampling:
                 sampling = Sampling.build()
         with gr.Column():
             result.render()
+    other.upload(lambda file: file, other, audio, **PRIVATE)
     audio.change(show, audio, original, api_visibility="private", show_progress="minimal")
     inputs = [audio, prompt, negative_prompt, strength, seed, sampling.steps, sampling.guidance, sampling.scheduler]
     with place:

@@ -17,14 +17,21 @@ from riffusion_space.ui import picture
 # The page's own wiring: no endpoint, no waiting in line.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
+OTHER_AUDIO = [".webm", ".mp4", ".caf"]  # which browsers do not count as audio
+
 WAVEFORM = gr.WaveformOptions(waveform_color="#8c7f66", waveform_progress_color="#c28f1f")
 
 _RECOMMENDED, _NONE = "recommended", "none"
 
-# While a request runs, Cancel stands where Generate was. The browser does that by itself.
+# While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
-_BUSY, _IDLE = f"() => [{_HIDE}, {_SHOW}]", f"() => [{_SHOW}, {_HIDE}]"
+# On a phone, what was made stands below the examples and the settings.
+_SCROLL_TO_RESULT = """() => {
+    const result = [...document.querySelectorAll('.result')].find((block) => block.offsetParent);
+    setTimeout(() => result?.scrollIntoView({behavior: 'smooth', block: 'nearest'}), 100);
+}"""
+_BUSY, _IDLE = f"() => [{_HIDE}, {_SHOW}, {_SHOW}]", f"() => [{_SHOW}, {_HIDE}, {_HIDE}]"
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class SeedImagePicker:
         )
         choices = [_NONE, *((f"{seed.name}: {seed.description}, {seed.bpm:g} bpm", seed.name) for seed in seeds)]
         name = gr.Dropdown(choices, label="Built in")
-        file = gr.File(label="Or a picture or sound of your own", file_types=["image", "audio"], height=140)
+        file = gr.File(label="Or of your own: a sound, or a spectrogram 512 pixels high",
+                       file_types=["image", "audio", *OTHER_AUDIO], height=140)
 
         def choose(event: gr.SelectData) -> str:
             return seeds[event.index].name
@@ -87,7 +95,8 @@ class Result:
     @classmethod
     def build(cls) -> Result:
         return cls(
-            gr.Audio(label="Result", interactive=False, buttons=["download"], waveform_options=WAVEFORM, render=False),
+            gr.Audio(label="Result", elem_classes="result", interactive=False, buttons=["download"],
+                     waveform_options=WAVEFORM, render=False),
             spectrogram("Spectrogram of the result", render=False),
             gr.HTML(elem_classes="caption", visible=False, render=False),
             gr.JSON(label="Settings", show_label=False, render=False),
@@ -165,16 +174,20 @@ def connect(
     name = task.__name__
     generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{name}-generate")
     cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id=f"{name}-cancel")
+    # A place of its own, so that neither progress nor an error covers what was made before.
+    status = gr.HTML(visible=False, elem_classes="progress")
+    buttons = [generate, cancel, status]
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
-    gr.on(triggers, None, None, [generate, cancel], js=_BUSY, **PRIVATE)
+    gr.on(triggers, None, None, buttons, js=_BUSY, **PRIVATE)
     made = gr.on(
         triggers, task, inputs, [result.sound, result.picture, result.settings], js=_blanks_to_null(inputs),
-        api_name=name, concurrency_id="device", show_progress_on=result.sound, scroll_to_output=True,
+        api_name=name, concurrency_id="device", show_progress_on=status,
     )
     made.success(_caption, result.settings, result.caption, **PRIVATE)
+    made.success(None, None, None, js=_SCROLL_TO_RESULT, **PRIVATE)
     for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
-        ended(None, None, [generate, cancel], js=_IDLE, **PRIVATE)
-    cancel.click(None, None, [generate, cancel], js=_IDLE, cancels=made, **PRIVATE)
+        ended(None, None, buttons, js=_IDLE, **PRIVATE)
+    cancel.click(None, None, buttons, js=_IDLE, cancels=made, **PRIVATE)
     return f"() => document.getElementById('{name}-generate')?.click()"
 
 

@@ -84,7 +84,8 @@ def build(worker: Worker) -> Sampling:
             with gr.Group():
                 prompt_b = prompt_box("To", "the prompt at the end, or empty to keep it and change the seed", value="")
                 seed_b = seed_box("Seed at the end", result, "seed_b", placeholder="same")
-            clips = gr.Slider(2, worker.config.max_clips, 6, step=1, precision=0, label="Clips", info="5 s each")
+            most = worker.config.max_clips
+            clips = gr.Slider(2, most, min(6, most), step=1, precision=0, label="Clips", info="5 s each")
             place = gr.Column()
             with gr.Accordion("Advanced", open=False):
                 negative_prompt = negative_prompt_box()

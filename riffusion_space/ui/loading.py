@@ -49,7 +49,7 @@ class PipelineLoader:
         with self._lock:
             if self.state.phase != "ready" and not self._thread.is_alive():
                 self.state = LoadState()
-                self._thread = threading.Thread(target=self._load, name="load checkpoint", daemon=True)
+                self._thread = threading.Thread(target=self.load, name="load checkpoint", daemon=True)
                 self._thread.start()
             return self._thread
 
@@ -67,7 +67,8 @@ class PipelineLoader:
             raise ValueError(self.state.text)
         return self.state.pipeline
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Load in this thread; how it went stands in ``state``."""
         try:
             from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
 

@@ -67,11 +67,12 @@ def build(worker: Worker) -> Sampling:
         with gr.Column():
             prompt = prompt_box("Prompt", "an instrument, a genre, a mood, a tempo", autofocus=True)
             place = gr.Column()
+            longest = worker.config.max_seconds
             with gr.Accordion("Advanced", open=False):
                 negative_prompt = negative_prompt_box()
                 seed = seed_box("Seed", result)
                 sampling = Sampling.build()
-                duration_s = gr.Number(5.11, label="Duration", info=f"1 to {worker.config.max_seconds:g} s", step=0.01)
+                duration_s = gr.Number(min(5.11, longest), label="Duration", info=f"1 to {longest:g} s", step=0.01)
             with gr.Accordion("Seed image: a loop that gives tempo and key", open=False):
                 seed_image = SeedImagePicker.build()
                 strength = strength_slider(0.75, "How far to go from the seed image: 0 keeps it, 1 ignores it")

@@ -1,0 +1,68 @@
+"""The loop with models whose answers are known: what img2img keeps depends on neither scheduler nor neighbours."""
+
+import pytest
+import torch
+
+from riffusion_space import denoise as loop
+from riffusion_space.denoise import Canvas, denoise
+from riffusion_space.schedulers import SCHEDULERS
+
+WIDTH, STEPS = 128, 20
+
+
+@pytest.fixture
+def gaussian(tiny_pipe, monkeypatch):
+    """A model of latents that are nothing but unit noise: it expects noise in proportion to what it sees."""
+    alphas = tiny_pipe.checkpoint.scheduler.alphas_cumprod
+    seen = []
+
+    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+        seen.append(latents.std().item())
+        return (1 - alphas[int(timestep)]).sqrt() * latents
+
+    monkeypatch.setattr(loop, "_predict", predict)
+    return seen
+
+
+def canvas(strength):
+    noise, init = torch.randn(2, 1, 4, 8, WIDTH, generator=torch.Generator().manual_seed(0))
+    return Canvas(noise, init, strength, torch.zeros(1, 77, 8), torch.zeros(1, 77, 8), torch.ones(1))
+
+
+def correlation(a, b):
+    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_column_keeps_as_much_as_its_own_strength_says(name, gaussian, tiny_pipe):
+    half = WIDTH // 2
+    ramp = torch.cat([torch.full((half,), 0.5), torch.full((half,), 0.9)])
+    arguments = (64, name, STEPS, 7)
+    given = canvas(ramp)
+    mixed = denoise(tiny_pipe.checkpoint, given, *arguments)
+    for part, strength in ((slice(0, half), 0.5), (slice(half, None), 0.9)):
+        uniform = denoise(tiny_pipe.checkpoint, canvas(torch.full((WIDTH,), strength)), *arguments)
+        kept = [correlation(latents[..., part], given.init[..., part]) for latents in (mixed, uniform)]
+        assert kept[0] == pytest.approx(kept[1], abs=0.1), strength
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_little_strength_changes_little(name, gaussian, tiny_pipe):
+    given = canvas(torch.full((WIDTH,), 0.15))
+    made = denoise(tiny_pipe.checkpoint, given, 64, name, STEPS, 7)
+    assert correlation(made, given.init) > 0.85 and made.std() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_model_sees_latents_of_the_variance_that_it_knows(name, gaussian, tiny_pipe):
+    """Were the noise of the steps that of the start, Euler ancestral's would add up."""
+    denoise(tiny_pipe.checkpoint, canvas(torch.ones(WIDTH)), 64, name, STEPS, 0)
+    assert max(abs(std - 1) for std in gaussian[: STEPS // 2]) < 0.1
+
+
+def test_strength_0_keeps_exactly(gaussian, tiny_pipe):
+    strength = torch.cat([torch.zeros(64), torch.ones(64)])
+    given = canvas(strength)
+    made = denoise(tiny_pipe.checkpoint, given, 64, "dpm++", STEPS, 7)
+    assert torch.equal(made[..., :64], given.init[..., :64])
+    assert abs(correlation(made[..., 64:], given.init[..., 64:])) < 0.1
