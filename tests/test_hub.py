@@ -79,13 +79,15 @@ def test_fetches_what_is_needed_and_nothing_else(hub: StandInHub, legacy: Path, 
     assert f"Downloading {LEGACY}" in fetched["steps"][0][1]
 
 
-def test_safetensors_come_before_pickles(tmp_path: Path) -> None:
+def test_safetensors_come_before_pickles_and_recommended_settings_come_too(tmp_path: Path) -> None:
     folder = write_tiny_checkpoint(tmp_path / "model", legacy=False)
+    (folder / "riffusion.json").write_text('{"steps": 20}')
     pickles = {UNET: b"", "vae/diffusion_pytorch_model.bin": b"", "text_encoder/pytorch_model.bin": b""}
     modern = Repository.of(folder)
     with StandInHub({"a/model": Repository(modern.files | pickles)}) as hub:
-        run(FETCH, "a/model", env=environment(tmp_path / "home", hub.url))
+        fetched = run(FETCH, "a/model", env=environment(tmp_path / "home", hub.url))
         assert hub.asked == set(modern.files) - set(UNNEEDED)
+    assert (Path(fetched["folder"]) / "riffusion.json").read_text() == '{"steps": 20}'
 
 
 def test_a_second_start_downloads_nothing_and_needs_no_network(hub: StandInHub, tmp_path: Path) -> None:

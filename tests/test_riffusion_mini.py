@@ -1,0 +1,66 @@
+"""The checkpoint in this repository: small enough to clone, loaded by others, and no noise."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from riffusion_space.checkpoints import EMBEDDED_DIR
+from riffusion_space.config import Config
+from riffusion_space.pipeline import RiffusionPipeline
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return RiffusionPipeline.from_pretrained("embedded", "cpu", config=Config())
+
+
+def test_files_are_small_and_half_precision():
+    files = [path for path in EMBEDDED_DIR.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 80e6
+    assert max(path.stat().st_size for path in files) < 10e6
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    assert weights and {tensor.dtype for path in weights for tensor in load_file(path).values()} == {torch.float16}
+
+
+def test_stock_diffusers_makes_the_same_picture(pipe):
+    """Loaded without this project, from the same noise it paints what this project paints."""
+    stock = StableDiffusionPipeline.from_pretrained(EMBEDDED_DIR, safety_checker=None)
+    stock.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": 6, "guidance_scale": 4.0}
+    picture = stock("church bells", generator=torch.Generator().manual_seed(7), height=512, width=512, **settings)
+    ours = pipe.text2audio("church bells", seed=7, steps=6, guidance=4.0)
+    levels = np.asarray(picture.images[0].convert("L"), float), np.asarray(ours.image.convert("L"), float)
+    assert np.corrcoef(levels[0].ravel(), levels[1].ravel())[0, 1] > 0.99
+
+
+def test_a_clip_takes_seconds_and_is_the_same_twice(pipe, tmp_path):
+    began = time.monotonic()
+    clip = pipe.text2audio("church bells", seed=7)
+    assert time.monotonic() - began < 20  # 3 s on two idle cores, which those that run tests are not
+    again = pipe.text2audio("church bells", seed=7)
+    assert clip.save(tmp_path / "a.wav").read_bytes() == again.save(tmp_path / "b.wav").read_bytes()
+    assert clip.audio.num_samples == 225_351
+    assert clip.settings["steps"] == json.loads((EMBEDDED_DIR / "riffusion.json").read_text())["steps"]
+
+
+def test_words_decide_what_is_heard(pipe):
+    """Drums are broad in frequency and short in time, a flute the opposite; a bass plays lower than a flute."""
+
+    def columns_and_rows(prompt):
+        level = 255 - np.asarray(pipe.text2audio(prompt, seed=7, steps=10).image.convert("L"), float)
+        return np.abs(np.diff(level, axis=1)).mean() / np.abs(np.diff(level, axis=0)).mean(), level.mean(1)
+
+    drums, _ = columns_and_rows("drums")
+    flute, flute_level = columns_and_rows("flute")
+    assert drums > 1.5 * flute
+    _, bass_level = columns_and_rows("bass guitar")
+    rows = np.arange(512)
+    centre = [(level * rows).sum() / level.sum() for level in (flute_level, bass_level)]
+    assert centre[1] > centre[0]  # row 0 is the highest frequency
