@@ -132,7 +132,7 @@ def test_interpolates(client):
     ("arguments", "sentence"),
     [
         ({"prompt": "  "}, "Expected prompt"),
-        ({"prompt": "funk", "duration_s": 0}, "Expected duration_s from 1"),
+        ({"prompt": "funk", "duration_s": 0}, "Expected Duration (duration_s) from 1"),
         ({"prompt": "funk", "duration_s": 1e6}, "got 1000000"),
         ({"prompt": "funk", "steps": 0}, "Expected steps"),
         ({"prompt": "funk", "guidance": -1}, "Expected guidance"),
@@ -159,7 +159,7 @@ def test_refuses_files_in_a_sentence(client, tmp_path, content, sentence):
 
 
 def test_interpolation_needs_somewhere_to_go(client):
-    assert "prompt_b or seed_b" in refusal(client, prompt_a="harp", api_name="/interpolate")
+    assert "To (prompt_b) or Seed at the end (seed_b)" in refusal(client, prompt_a="harp", api_name="/interpolate")
 
 
 @pytest.mark.parametrize("way", ["cancelled", "gone"])

@@ -110,7 +110,7 @@ def test_audio_to_audio(page, tmp_path):
     song = write_audio(make_music(3, channels=2), tmp_path / "song.mp3")
     open_tab(page, "Audio to audio")
     hurry(page)
-    page.locator("input[type=file]:not([webkitdirectory])").last.set_input_files(song)
+    page.locator("#original input[type=file]").set_input_files(song)
     expect(page.get_by_alt_text("Spectrogram of the original")).to_be_visible(timeout=WAIT_MS)
     page.get_by_label("Prompt", exact=True).locator("visible=true").fill("music box")
     page.get_by_role("button", name="Generate").click()
@@ -190,7 +190,7 @@ def test_file_that_is_no_sound(page, tmp_path):
     words = tmp_path / "words.wav"
     words.write_text("these are words")
     open_tab(page, "Audio to audio")
-    page.locator("input[type=file]:not([webkitdirectory])").last.set_input_files(words)
+    page.locator("#original input[type=file]").set_input_files(words)
     expect(page.locator(".toast-body")).to_contain_text("'words.wav' is none or is damaged")
 
 
@@ -231,5 +231,5 @@ def test_long_sound_fits_a_phone(phone, tmp_path):
     phone.get_by_label("Prompt", exact=True).fill("funk")
     phone.get_by_role("button", name="Generate").click()
     assert result(phone, tmp_path)[0].duration_s == 20
-    expect(phone.get_by_role("button", name="Play")).to_be_in_viewport()  # though it was made further down
+    expect(phone.get_by_role("button", name="Play", exact=True)).to_be_in_viewport()  # though it was made further down
     assert phone.evaluate("window.widest") == PHONE["width"]

@@ -81,7 +81,7 @@ def build(worker: Worker) -> Sampling:
     with gr.Row():
         with gr.Column():
             audio = gr.Audio(label="Original", type="filepath", sources=["upload", "microphone"], buttons=[],
-                             waveform_options=WAVEFORM)
+                             waveform_options=WAVEFORM, elem_id="original")
             other = gr.UploadButton("Another kind of file: WebM, MP4, CAF", file_types=OTHER_AUDIO, size="sm")
             original = spectrogram("Spectrogram of the original", visible=False)
             prompt = prompt_box("Prompt", "what it should become")
