@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from riffusion_space.training.captions import caption
 from riffusion_space.training.compose import compose, compose_genre, compose_solo
 from riffusion_space.training.export import export
 from riffusion_space.training.sounds import GENRES, INSTRUMENTS
+from riffusion_space.training.state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -82,12 +84,13 @@ def test_normalized_latents_keep_the_round_trip(shards):
 
 @pytest.fixture(scope="module")
 def trained(shards, tmp_path_factory):
-    """Every stage for a few steps, the first and the last interrupted and resumed; exported as a checkpoint."""
+    """Every stage for a few steps, interrupted and resumed; exported as a checkpoint."""
     data = tmp_path_factory.mktemp("data")
     autoencoder.train(shards, data / "autoencoder", 1, 1, 6e-4, CPU)
     model = autoencoder.train(shards, data / "autoencoder", 3, 1, 6e-4, CPU)
     model.save_pretrained(data / "autoencoder/vae")
-    text.train(shards, data / "text", 2, 4, 1e-3, CPU)
+    for steps in (1, 2):
+        text.train(shards, data / "text", steps, 4, 1e-3, CPU)
     for steps in (1, 2):
         diffusion.train(shards, data / "autoencoder/vae", data / "text", data / "diffusion", steps, 1, 4e-4, CPU)
     export(data, data / "checkpoint")
@@ -99,6 +102,42 @@ def test_stages_log_and_resume(trained):
         rows = list(csv.DictReader((trained / stage / "log.csv").open()))
         assert [int(row["step"]) for row in rows] == list(range(1, steps + 1))
         assert all(np.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_what_was_not_saved_is_done_and_logged_again(tmp_path):
+    def begin():
+        model = torch.nn.Linear(1, 1)
+        return TrainingState(tmp_path, model, torch.optim.AdamW(model.parameters()))
+
+    state = begin()
+    for step in range(5):
+        state.update(loss=step)
+        if state.step == 3:
+            state.save()
+    state = begin()  # as after a kill
+    assert state.step == 3
+    state.update(loss=9)
+    assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2", "3", "4"]
+
+
+def test_a_trained_tokenizer_stays_when_the_corpus_grows(trained, shards, tmp_path):
+    out = tmp_path / "text"
+    shutil.copytree(trained / "text", out)
+    grown = tmp_path / "corpus"
+    shutil.copytree(shards, grown)
+    clips = list(corpus.make_clips(range(corpus.HELD_OUT_SEEDS + 100, corpus.HELD_OUT_SEEDS + 104)))
+    np.save(grown / "shard_0100100.npy", np.stack([clip.pixels for clip in clips]))
+    corpus.write_pieces(grown / "shard_0100100.npy", [clip.piece for clip in clips])
+    before = (out / "tokenizer/tokenizer.json").read_bytes()
+    text.train(grown, out, 3, 4, 1e-3, CPU)
+    assert (out / "tokenizer/tokenizer.json").read_bytes() == before
+
+
+def test_latents_of_another_autoencoder_are_not_taken(trained, shards):
+    torch.manual_seed(1)
+    other = autoencoder.build_autoencoder()
+    assert diffusion.latents_folder(shards, other) not in list(shards.glob("latents-*"))
+    assert len(list(shards.glob("latents-*"))) == 1
 
 
 def test_the_exported_checkpoint_is_small_and_plays(trained):
