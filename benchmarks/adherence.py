@@ -2,7 +2,8 @@
 
 The judge is a small convolutional classifier of 40 instruments and 14 genres, trained here on clips that the training
 corpus leaves out. It then names (1) other real clips, (2) the same after the autoencoder's round trip and (3) clips
-that the checkpoint makes from the bare name of each class, analysed from the sound that a user would hear.
+that the checkpoint makes from the bare name of each class and (4) from the page's example prompts, analysed from the
+sound that a user would hear.
 
 ``python benchmarks/adherence.py`` prints the table and writes benchmarks/results/adherence.md; for another
 checkpoint than the embedded one, its name is part of the file's. Needs a sound font.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 from collections import defaultdict
 from multiprocessing import get_context
@@ -31,6 +33,7 @@ from riffusion_space.training.compose import compose_genre, compose_solo
 from riffusion_space.training.corpus import CLIP_SAMPLES, HELD_OUT_SEEDS, PARAMS, analyse
 from riffusion_space.training.render import Renderer
 from riffusion_space.training.sounds import GENRES, INSTRUMENTS
+from riffusion_space.ui.text2audio import EXAMPLES
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = [*INSTRUMENTS, *GENRES]
@@ -117,6 +120,26 @@ def generated_clips(pipe: RiffusionPipeline, seeds: range) -> tuple[np.ndarray, 
     return np.stack(pixels), np.array(labels)
 
 
+def named(prompt: str) -> list[int]:
+    """The classes that a prompt names; of "steel drums" not the drums."""
+    words = {word: index for index, sound in enumerate(CLASSES) for word in sound.synonyms
+             if re.search(rf"\b{re.escape(word)}\b", prompt)}
+    return sorted({index for word, index in words.items() if not any(word in other != word for other in words)})
+
+
+@torch.no_grad()
+def heard_in_examples(judge: nn.Module, pipe: RiffusionPipeline, seeds: range) -> list[str]:
+    """Rows of a table: a prompt, in how many of the clips the judge hears what it names, and what it hears."""
+    rows = []
+    for prompt in EXAMPLES:
+        clips = [pipe.text2audio(prompt, seed=seed).audio for seed in seeds]
+        heard = judge(features(np.stack([np.asarray(encode(clip, PARAMS))[:, :, 0] for clip in clips]))).argmax(1)
+        hits = sum(index in named(prompt) for index in heard.tolist())
+        rows.append(f"| {prompt} | {hits} of {len(seeds)} | {', '.join(CLASSES[i].name for i in heard.tolist())} |")
+        print(f"generated {prompt}", file=sys.stderr)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how well a checkpoint follows its prompts.")
     parser.add_argument("--checkpoint", default="embedded")
@@ -171,6 +194,8 @@ def main() -> None:
     lines += ["", "Generated clips that the judge recognised, by class:", ""]
     for count in sorted(by_class, reverse=True):
         lines.append(f"- {count} of {args.seeds}: {', '.join(by_class[count])}")
+    lines += ["", "What it hears, out of all classes, in clips made from the page's examples:", "",
+              "| prompt | heard | as |", "|---|---|---|", *heard_in_examples(judge, pipe, range(args.seeds))]
     RESULTS.mkdir(exist_ok=True)
     name = "adherence" if args.checkpoint == "embedded" else f"adherence-{pipe.checkpoint.name.replace('/', '-')}"
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

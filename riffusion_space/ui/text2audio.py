@@ -18,7 +18,7 @@ from riffusion_space.ui.components import (
 )
 from riffusion_space.ui.worker import Made, Worker
 
-_EXAMPLES = [
+EXAMPLES = [
     "church bells", "happy piano melody, 120 bpm", "flute and piano", "funk", "techno, 130 bpm", "slow sad violin",
     "bossa nova", "calm harp arpeggio", "energetic rock", "music box", "jazz saxophone", "dreamy synth pad", "sitar",
     "steel drums", "hip hop, 90 bpm", "dark church organ chords",
@@ -82,5 +82,5 @@ def build(worker: Worker) -> Sampling:
               seed_image.name, strength, seed_image.file]
     with place:
         press = connect(text2audio, inputs, [prompt], result)
-        examples([[text] for text in _EXAMPLES], [prompt], press)
+        examples([[text] for text in EXAMPLES], [prompt], press)
     return sampling
