@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch.nn import functional as F
 
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 
-CROP_COLUMNS = 128
+CROP_COLUMNS, CROP_BANDS = 128, 512
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -38,31 +37,61 @@ def images(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def random_crops(shards: list[np.ndarray], batch: int, rng: random.Random) -> torch.Tensor:
-    """uint8 (batch, 512, CROP_COLUMNS): crops in time, a third of them altered to sound less like one sound font.
+    """uint8 (batch, 512, CROP_COLUMNS): crops in time, two thirds of them altered to sound like anybody's music.
 
-    Altered means: mixed with another clip (amplitudes add as energies), or filtered by a smooth random curve.
+    Altered means: mixed with one or two other clips (amplitudes add as energies), moved in pitch, filtered by a smooth
+    random curve, or lifted out of the silence around by a floor of noise, each by chance.
     """
     def crop() -> np.ndarray:
         clips = rng.choice(shards)
         start = rng.randrange(clips.shape[2] - CROP_COLUMNS + 1)
-        return clips[rng.randrange(len(clips)), :, start:start + CROP_COLUMNS]
+        level = 1 - clips[rng.randrange(len(clips)), :, start:start + CROP_COLUMNS] / np.float32(255)
+        return level  # amplitude to the power 1/4
 
     def altered() -> np.ndarray:
-        level = 1 - crop() / 255.0  # amplitude to the power 1/4
+        level = crop()
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            level = (level**8 + crop() ** 8 * rng.uniform(0.1, 1.0)) ** 0.125
         if rng.random() < 0.5:
-            level = (level**8 + (1 - crop() / 255.0) ** 8 * rng.uniform(0.1, 1.0)) ** 0.125
+            shift = rng.randint(-24, 24)
+            level = np.pad(level, ((max(shift, 0), max(-shift, 0)), (0, 0)), "edge")
+            level = level[: CROP_BANDS] if shift > 0 else level[-CROP_BANDS:]
+        if rng.random() < 0.3:
+            noise = np.random.default_rng(rng.getrandbits(32)).rayleigh(1.0, level.shape) * rng.uniform(1e-4, 3e-3)
+            level = (level**8 + noise**2) ** 0.125
         knots = np.array([rng.uniform(-0.2, 0.15) for _ in range(6)])
-        curve = np.interp(np.linspace(0, 5, 512), np.arange(6), knots)[:, None]
-        return (255 * (1 - np.clip(level * (1 + curve), 0, 1))).astype(np.uint8)
+        return np.clip(level * (1 + np.interp(np.linspace(0, 5, 512), np.arange(6), knots)[:, None]), 0, 1)
 
-    return torch.from_numpy(np.stack([altered() if rng.random() < 0.33 else crop() for _ in range(batch)]))
+    levels = np.stack([altered() if rng.random() < 0.67 else crop() for _ in range(batch)])
+    return torch.from_numpy((255 * (1 - levels)).round().astype(np.uint8))
 
 
-def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: torch.device) -> AutoencoderKL:
-    """Train to ``steps`` steps in all, resuming; returns the model with averaged weights."""
+def reconstruction_loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Between images (batch, 3, bands, columns) in [-1, 1]: L1, MSE and L1 of the edges, more where it is louder.
+
+    Amplitude is the fourth power of darkness, so that the same error of a pixel is heard more in a dark one; spectral
+    lines and onsets are edges: a blurred picture must cost more than its mean error says.
+    """
+    weight = 0.5 + 1.5 * ((1 - x) / 2).square()
+    difference = y - x
+    edges = sum((torch.diff(difference, dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (2, 3))
+    return (weight * (difference.abs() + difference.square())).mean() + 0.5 * edges
+
+
+def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: torch.device,
+          decoder_of: Path | None = None) -> AutoencoderKL:
+    """Train to ``steps`` steps in all, resuming; returns the model with averaged weights.
+
+    With ``decoder_of``, an autoencoder's folder, only its decoder is trained further: its latents stay what they are,
+    and with them every diffusion model that was trained on them.
+    """
     torch.manual_seed(0)
-    model = build_autoencoder().to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=1e-3)
+    model = (AutoencoderKL.from_pretrained(decoder_of) if decoder_of else build_autoencoder()).to(device).float()
+    if decoder_of:
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, rate, betas=(0.9, 0.98), weight_decay=1e-3)
     state = TrainingState(out, model, optimizer, decay=0.995)
     rng = random.Random(f"autoencoder {state.step}")
     shards: list[np.ndarray] = []
@@ -74,18 +103,17 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
         x = images(random_crops(shards, batch, rng).to(device))
         set_rate(optimizer, rate, state.step, steps)
         with half_precision(device):
-            posterior = model.encode(x).latent_dist
+            with torch.set_grad_enabled(decoder_of is None):
+                posterior = model.encode(x).latent_dist
             y = model.decode(posterior.sample()).sample.float()
-        difference = y - x
-        mse = difference.square().mean()
-        # Spectral lines and onsets are edges: a blurred picture must cost more than its mean error says.
-        edges = sum(F.l1_loss(torch.diff(y, dim=d), torch.diff(x, dim=d)) for d in (2, 3))
-        loss = difference.abs().mean() + mse + 0.5 * edges + 1e-6 * posterior.kl().sum() / x.shape[0]
+        loss = reconstruction_loss(y, x)
+        if decoder_of is None:
+            loss = loss + 1e-6 * posterior.kl().sum() / x.shape[0]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        psnr = 10 * math.log10(4 / max(1e-9, mse.item()))
+        psnr = 10 * math.log10(4 / max(1e-9, (y - x).square().mean().item()))
         state.update(loss=loss.item(), psnr=psnr)
         if state.step % 50 == 0:
             print(f"autoencoder step {state.step}: loss {loss.item():.4f}, PSNR {psnr:.1f} dB", flush=True)
@@ -120,11 +148,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2, help=f"crops of {CROP_COLUMNS} columns a step")
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate; 1e-3 diverges at first")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--decoder-of", type=Path, help="train only the decoder of this autoencoder's folder further")
     args = parser.parse_args()
     device = torch.device(args.device)
-    model = train(args.corpus, args.out, args.steps, args.batch, args.rate, device)
-    shard = np.load(min(args.corpus.glob("shard_*.npy")))
-    normalize_latents(model, images(torch.from_numpy(shard[:40]).to(device)))
+    model = train(args.corpus, args.out, args.steps, args.batch, args.rate, device, args.decoder_of)
+    if args.decoder_of is None:
+        shard = np.load(min(args.corpus.glob("shard_*.npy")))
+        normalize_latents(model, images(torch.from_numpy(shard[:40]).to(device)))
     model.save_pretrained(args.out / "vae")
     print(f"wrote {args.out / 'vae'}")
 

@@ -50,21 +50,33 @@ def analyse(samples: np.ndarray) -> np.ndarray:
     return amplitudes_to_pixels(mel, float(mel.max()), PARAMS)[0].numpy()
 
 
-def make_clips(seeds: range) -> Iterator[Clip]:
-    """Compose, render and analyse the pieces that ``seeds`` name. Needs a sound font (see render.py)."""
+def vocabulary(checkpoint: Path) -> frozenset[str]:
+    """The names of the sounds and genres that a checkpoint's folder says it was taught."""
+    known = json.loads((checkpoint / "riffusion.json").read_text(encoding="utf-8"))["vocabulary"]
+    return frozenset(name for names in known.values() for name in names)
+
+
+def make_clips(seeds: range, known: frozenset[str] | None = None) -> Iterator[Clip]:
+    """Compose, render and analyse the pieces that ``seeds`` name. Needs a sound font (see render.py).
+
+    With ``known``, pieces of other sounds and genres are left out.
+    """
     from riffusion_space.training.render import Renderer
 
     renderer = Renderer()
     for seed in seeds:
         piece = compose(seed, CLIP_SAMPLES / PARAMS.sample_rate)
+        named = {*piece.instruments, *piece.genres, *([piece.ambience] if piece.ambience else ())}
+        if known is not None and not named <= known:
+            continue
         pixels = analyse(renderer.render(piece, CLIP_SAMPLES, seed))
         yield Clip(pixels, dataclasses.replace(piece, tracks=()))
 
 
-def _write_shard(task: tuple[Path, range]) -> Path:
-    folder, seeds = task
+def _write_shard(task: tuple[Path, range, frozenset[str] | None]) -> Path:
+    folder, seeds, known = task
     torch.set_num_threads(1)
-    clips = list(make_clips(seeds))
+    clips = list(make_clips(seeds, known))
     path = folder / f"shard_{seeds.start:07d}.npy"
     write_pieces(path, [clip.piece for clip in clips])
     partial = path.with_suffix(".partial")
@@ -74,11 +86,15 @@ def _write_shard(task: tuple[Path, range]) -> Path:
     return path
 
 
-def write_corpus(folder: Path, clips: int, workers: int, first_seed: int = HELD_OUT_SEEDS) -> None:
-    """Write the shards of ``clips`` clips (rounded up to whole shards) that are not in ``folder`` yet."""
+def write_corpus(folder: Path, clips: int, workers: int, first_seed: int = HELD_OUT_SEEDS,
+                 known: frozenset[str] | None = None) -> None:
+    """Write the shards of ``clips`` clips (rounded up to whole shards) that are not in ``folder`` yet.
+
+    With ``known``, shards are smaller by the pieces of other sounds and genres.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(first_seed, first_seed + clips, SHARD_CLIPS)
-    tasks = [(folder, range(s, s + SHARD_CLIPS)) for s in starts if not (folder / f"shard_{s:07d}.npy").exists()]
+    tasks = [(folder, range(s, s + SHARD_CLIPS), known) for s in starts if not (folder / f"shard_{s:07d}.npy").exists()]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for done, path in enumerate(pool.imap_unordered(_write_shard, tasks), 1):
             print(f"{path.name}: {done} of {len(tasks)} shards", flush=True)
@@ -92,7 +108,8 @@ def write_pieces(shard: Path, pieces: list[Piece]) -> None:
 def read_pieces(shard: Path) -> list[Piece]:
     """The pieces (without notes) of one shard, in the order of its pixels or latents."""
     rows = json.loads(shard.with_suffix(".json").read_text())
-    return [Piece(**{**row, "instruments": tuple(row["instruments"]), "tracks": ()}) for row in rows]
+    return [Piece(**{**row, "instruments": tuple(row["instruments"]), "genres": tuple(row["genres"]), "tracks": ()})
+            for row in rows]
 
 
 def main() -> None:
@@ -100,8 +117,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/corpus"), help="folder of the shards")
     parser.add_argument("--clips", type=int, default=6000, help="how many clips of 5.11 s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--known-to", type=Path, metavar="CHECKPOINT",
+                        help="a checkpoint's folder: leave out the sounds and genres that it was not taught")
     args = parser.parse_args()
-    write_corpus(args.out, args.clips, args.workers)
+    write_corpus(args.out, args.clips, args.workers, known=args.known_to and vocabulary(args.known_to))
 
 
 if __name__ == "__main__":

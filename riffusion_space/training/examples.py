@@ -11,7 +11,7 @@ from pathlib import Path
 
 from riffusion_space.audio import Waveform, write_audio
 from riffusion_space.training.compose import Piece, compose_genre, compose_solo
-from riffusion_space.training.render import SAMPLE_RATE, Renderer
+from riffusion_space.training.render import SAMPLE_RATE, Renderer, find_sound_fonts
 from riffusion_space.training.sounds import GENRE, INSTRUMENT
 
 SECONDS = 8.0
@@ -25,7 +25,7 @@ def _pick(compose_one, wanted) -> Piece:
 def write_examples(out: Path) -> None:
     """Write the recordings, stereo MP3. Needs a sound font."""
     out.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer()
+    renderer = Renderer(find_sound_fonts()[:1])
     pieces = {
         "piano-melody": _pick(lambda rng: compose_solo(rng, INSTRUMENT["piano"], SECONDS),
                               lambda piece: piece.texture == "melody" and piece.mood == "happy"),

@@ -13,13 +13,18 @@ from pathlib import Path
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS
+
 RECOMMENDED = {"steps": 20, "guidance": 4.0, "scheduler": "dpm++"}
 
 
-def export(data: Path, out: Path) -> None:
-    """Write ``out`` from ``data/{autoencoder/vae,text,diffusion}``; a README.md in ``out`` stays."""
+def export(data: Path, out: Path, vae: Path | None = None) -> None:
+    """Write ``out`` from ``data/{autoencoder/vae,text,diffusion}``; a README.md in ``out`` stays.
+
+    ``vae``: the folder of an autoencoder to take instead, whose decoder was trained further.
+    """
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(data / "autoencoder/vae").half(),
+        vae=AutoencoderKL.from_pretrained(vae or data / "autoencoder/vae").half(),
         text_encoder=CLIPTextModel.from_pretrained(data / "text/text_encoder").half(),
         tokenizer=CLIPTokenizer.from_pretrained(data / "text/tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(data / "diffusion/unet").half(),
@@ -32,7 +37,12 @@ def export(data: Path, out: Path) -> None:
     # transformers would load the text encoder in the type that it is stored in, diffusers loads the rest in float32.
     config = out / "text_encoder/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
-    (out / "riffusion.json").write_text(json.dumps(RECOMMENDED, indent=2) + "\n")
+    for config in out.rglob("config.json"):  # where the parts lay on this machine is nobody's business
+        kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2) + "\n")
+    vocabulary = {"instruments": INSTRUMENTS, "genres": GENRES, "ambiences": AMBIENCES}
+    own = RECOMMENDED | {"vocabulary": {kind: [sound.name for sound in sounds] for kind, sounds in vocabulary.items()}}
+    (out / "riffusion.json").write_text(json.dumps(own, indent=2) + "\n")
     files = [path for path in out.rglob("*") if path.is_file()]
     print(f"{out}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB, "
           f"largest file {max(p.stat().st_size for p in files) / 1e6:.1f} MB")
@@ -42,8 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Assemble riffusion-mini from its trained parts.")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("assets/riffusion-mini"))
+    parser.add_argument("--vae", type=Path, help="an autoencoder's folder, if not that in DATA")
     args = parser.parse_args()
-    export(args.data, args.out)
+    export(args.data, args.out, args.vae)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Play composed pieces on a sound font: notes to a waveform, with a little room and mastering."""
+"""Play composed pieces on sound fonts: notes to a waveform, with a little room and mastering."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tinysoundfont
+from scipy.fft import next_fast_len
 
+from riffusion_space.training.ambience import synthesise
 from riffusion_space.training.compose import Piece
 
 SAMPLE_RATE = 44_100
@@ -17,37 +20,38 @@ SOUND_FONTS = (  # where Debian's packages of permissively licensed fonts put th
 )
 
 
-def find_sound_font() -> Path:
-    """The sound font of ``RIFFUSION_SOUND_FONT``, or the first of Debian's that is installed.
+def find_sound_fonts() -> list[Path]:
+    """The sound fonts of ``RIFFUSION_SOUND_FONT`` (separated as in PATH), or those of Debian's that are installed.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError when one that is named is missing, or none is installed.
     """
     named = os.environ.get("RIFFUSION_SOUND_FONT")
-    for path in map(Path, [named] if named else SOUND_FONTS):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"no sound font at {named or ' or '.join(SOUND_FONTS)}: install Debian's fluid-soundfont-gm "
-        "or set RIFFUSION_SOUND_FONT to a General MIDI .sf2 or .sf3 file"
-    )
+    wanted = list(map(Path, named.split(os.pathsep) if named else SOUND_FONTS))
+    found = [path for path in wanted if path.is_file()]
+    if not found or (named and len(found) < len(wanted)):
+        raise FileNotFoundError(
+            f"no sound font at {named or ' or '.join(SOUND_FONTS)}: install Debian's fluid-soundfont-gm "
+            "or set RIFFUSION_SOUND_FONT to General MIDI .sf2 or .sf3 files"
+        )
+    return found
 
 
 class Renderer:
-    """Holds one loaded sound font; loading takes a second, rendering a clip a tenth."""
+    """Holds the loaded sound fonts; loading takes a second each, rendering a clip a tenth."""
 
-    def __init__(self, sound_font: Path | None = None) -> None:
+    def __init__(self, sound_fonts: Sequence[Path] | None = None) -> None:
         self._synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE, gain=-6)
-        self._font = self._synth.sfload(str(sound_font or find_sound_font()))
+        self._fonts = [self._synth.sfload(str(path)) for path in sound_fonts or find_sound_fonts()]
 
-    def dry(self, piece: Piece, num_samples: int) -> np.ndarray:
-        """The piece as the sound font plays it: float32 (2, num_samples)."""
+    def dry(self, piece: Piece, num_samples: int, font: int = 0) -> np.ndarray:
+        """The piece as a sound font plays it: float32 (2, num_samples)."""
         synth = self._synth
         events: list[tuple[int, int, int, int, int]] = []  # sample, off first, channel, key, velocity
         for channel, track in enumerate(piece.tracks):
             channel += channel >= 9  # General MIDI keeps channel 9 for drums
             if track.drums:
                 channel = 9
-            synth.program_select(channel, self._font, 128 if track.drums else 0, track.program, track.drums)
+            synth.program_select(channel, self._fonts[font], 128 if track.drums else 0, track.program, track.drums)
             synth.control_change(channel, 7, track.gain)
             synth.control_change(channel, 10, track.pan)
             for note in track.notes:
@@ -73,14 +77,40 @@ class Renderer:
         return np.concatenate(blocks).reshape(-1, 2).T
 
     def render(self, piece: Piece, num_samples: int, seed: int = 0) -> np.ndarray:
-        """The piece in a room of a seeded size, its peak at -1 dBFS: float32 (2, num_samples)."""
+        """The piece in a room, on a font and through a console of a seeded kind, its peak at -1 dBFS.
+
+        Returns:
+            float32 (2, num_samples).
+        """
         rng = np.random.default_rng(seed)
-        dry = self.dry(piece, num_samples)
-        decay = rng.uniform(0.15, 0.9)  # seconds until the tail fell by 60 dB
-        length = int(decay * SAMPLE_RATE)
-        tail = rng.standard_normal((2, length)) * 10 ** (-3 * np.arange(length) / length)
-        tail *= rng.uniform(0.0, 0.35) / np.sqrt((tail**2).sum(1, keepdims=True))
-        size = 1 << (num_samples + length - 1).bit_length()
-        wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(tail, size), size)[:, :num_samples]
-        mix = dry + wet
-        return (mix * (0.891 / max(1e-6, np.abs(mix).max()))).astype(np.float32)
+        font = int(rng.integers(len(self._fonts)))
+        sound = self.dry(piece, num_samples, font) if piece.tracks else np.zeros((2, num_samples), np.float32)
+        if piece.ambience:
+            behind = synthesise(piece.ambience, num_samples, rng)
+            level = np.abs(sound).max() * rng.uniform(0.1, 0.4) if piece.tracks else 1.0
+            sound = sound + level * behind
+        sound = _mastered(_in_a_room(sound, rng), rng)
+        return (sound * (0.891 / max(1e-6, np.abs(sound).max()))).astype(np.float32)
+
+
+def _in_a_room(dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(2, n) with the tail of a room: noise that decays in 0.15 to 1.5 s, its treble sooner than its bass."""
+    decay = rng.uniform(0.15, 0.9) if rng.random() < 0.8 else rng.uniform(0.9, 1.5)
+    length = int(decay * SAMPLE_RATE)
+    tail = rng.standard_normal((2, length)) * 10 ** (-3 * np.arange(length) / length)
+    tail *= rng.uniform(0.0, 0.35) / np.sqrt((tail**2).sum(1, keepdims=True))
+    size = next_fast_len(dry.shape[1] + length, real=True)
+    hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    damped = np.fft.rfft(tail, size) / (1 + hz / rng.uniform(3000, 12000))
+    return dry + np.fft.irfft(np.fft.rfft(dry, size) * damped, size)[:, : dry.shape[1]]
+
+
+def _mastered(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(2, n) through a smooth random equaliser of up to 5 dB an octave band, and most times a soft limiter."""
+    size = next_fast_len(sound.shape[1], real=True)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 30) / 30)
+    knots = rng.normal(0, 2.0, 10).clip(-5, 5)
+    gain = 10 ** (np.interp(octaves, np.arange(10), knots) / 20)
+    sound = np.fft.irfft(np.fft.rfft(sound, size) * gain, size)[:, : sound.shape[1]]
+    drive = rng.uniform(0.2, 2.5) / max(1e-6, np.abs(sound).max())
+    return np.tanh(drive * sound) / drive if rng.random() < 0.7 else sound

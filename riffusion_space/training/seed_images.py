@@ -28,7 +28,7 @@ from riffusion_space.training.compose import (
     write_melody,
 )
 from riffusion_space.training.corpus import PARAMS
-from riffusion_space.training.render import Renderer
+from riffusion_space.training.render import Renderer, find_sound_fonts
 from riffusion_space.training.sounds import INSTRUMENT
 
 LOOP_SECONDS = CLIP_COLUMNS * PARAMS.hop_length / PARAMS.sample_rate  # 5.12
@@ -85,7 +85,7 @@ def render_loop(name: str, bars: int, renderer: Renderer) -> Waveform:
 def write_seed_images(out: Path) -> None:
     """Write the PNGs and ``index.json``. Needs a sound font."""
     out.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer()
+    renderer = Renderer(find_sound_fonts()[:1])
     index = []
     for name, bars, key, description in LOOPS:
         wave = render_loop(name, bars, renderer)

@@ -1,4 +1,4 @@
-"""The vocabulary of the training corpus: the instruments and genres, how they are played, what people call them.
+"""The vocabulary of the training corpus: instruments, genres, ambiences, how they sound, what people call them.
 
 Program numbers are those of General MIDI Level 1 (counted from 0).
 """
@@ -13,7 +13,8 @@ class Instrument:
     """One General MIDI sound and how a player would use it.
 
     ``low`` and ``high`` bound the MIDI keys of its melodies. ``chordal`` instruments also play chords;
-    ``sustained`` ones hold a note for as long as it is written (wind, bow, voice, organ).
+    ``sustained`` ones hold a note for as long as it is written (wind, bow, voice, organ). ``drums`` plays on the drum
+    channel: only the keys of ``kit``, or whole grooves where that is empty.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Instrument:
     sustained: bool
     synonyms: tuple[str, ...]
     drums: bool = False
+    kit: tuple[int, ...] = ()
 
 
 INSTRUMENTS: tuple[Instrument, ...] = (
@@ -70,6 +72,48 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     Instrument("steel drums", 114, 52, 84, True, False, ("steel drums", "steelpan", "caribbean steel drum")),
     Instrument("drums", 0, 35, 59, False, False, ("drums", "drum kit", "drum beat", "drum solo", "drum loop"),
                drums=True),
+    Instrument("clavinet", 7, 40, 72, True, False, ("clavinet", "funky clavinet", "clavi")),
+    Instrument("celesta", 8, 60, 96, True, False, ("celesta", "celeste")),
+    Instrument("glockenspiel", 9, 72, 103, False, False, ("glockenspiel", "orchestra bells", "bell lyre")),
+    Instrument("dulcimer", 15, 52, 84, True, False, ("dulcimer", "hammered dulcimer", "santur", "zither")),
+    Instrument("harmonium", 20, 48, 79, True, True, ("harmonium", "reed organ", "pump organ")),
+    Instrument("bandoneon", 23, 53, 82, True, True, ("bandoneon", "tango accordion", "concertina")),
+    Instrument("classical guitar", 24, 43, 76, True, False,
+               ("classical guitar", "nylon string guitar", "spanish guitar", "flamenco guitar")),
+    Instrument("jazz guitar", 26, 43, 76, True, False, ("jazz guitar", "clean electric guitar", "hollow body guitar")),
+    Instrument("double bass", 32, 28, 50, False, False, ("double bass", "upright bass", "contrabass", "acoustic bass")),
+    Instrument("viola", 41, 48, 79, False, True, ("viola", "solo viola")),
+    Instrument("tremolo strings", 44, 43, 79, True, True, ("tremolo strings", "shivering strings", "string tremolo")),
+    Instrument("synth strings", 50, 43, 81, True, True, ("synth strings", "string machine", "string synthesizer")),
+    Instrument("tuba", 58, 28, 53, False, True, ("tuba", "solo tuba", "sousaphone")),
+    Instrument("muted trumpet", 59, 55, 82, False, True,
+               ("muted trumpet", "trumpet with a mute", "harmon mute trumpet")),
+    Instrument("french horn", 60, 41, 74, False, True, ("french horn", "horn", "solo french horn")),
+    Instrument("oboe", 68, 58, 89, False, True, ("oboe", "solo oboe", "cor anglais")),
+    Instrument("bassoon", 70, 34, 65, False, True, ("bassoon", "solo bassoon", "contrabassoon")),
+    Instrument("piccolo", 72, 74, 100, False, True, ("piccolo", "piccolo flute")),
+    Instrument("recorder", 74, 65, 93, False, True, ("recorder", "blockflute", "alto recorder")),
+    Instrument("shakuhachi", 77, 55, 84, False, True, ("shakuhachi", "japanese bamboo flute", "bamboo flute")),
+    Instrument("whistle", 78, 67, 96, False, True, ("whistle", "whistling", "tin whistle", "penny whistle")),
+    Instrument("ocarina", 79, 60, 86, False, True, ("ocarina", "clay ocarina")),
+    Instrument("chiptune", 80, 52, 88, False, True,
+               ("chiptune", "8-bit", "8-bit video game", "video game", "square wave synth")),
+    Instrument("synth arpeggio", 90, 45, 84, True, False,
+               ("synth arpeggio", "polysynth", "sequencer", "synth sequence")),
+    Instrument("bell pad", 88, 48, 84, True, True, ("bell pad", "new age synth", "fantasia pad", "shimmering pad")),
+    Instrument("shamisen", 106, 50, 79, False, False, ("shamisen", "japanese lute")),
+    Instrument("taiko", 116, 36, 55, False, False, ("taiko", "taiko drums", "japanese drums", "war drums")),
+    Instrument("congas", 0, 0, 0, False, False, ("congas", "conga drums", "conga"), drums=True, kit=(62, 63, 64)),
+    Instrument("bongos", 0, 0, 0, False, False, ("bongos", "bongo drums", "bongo"), drums=True, kit=(60, 61)),
+    Instrument("shaker", 0, 0, 0, False, False, ("shaker", "maracas", "egg shaker"), drums=True, kit=(70, 82)),
+    Instrument("tambourine", 0, 0, 0, False, False, ("tambourine", "jingle ring"), drums=True, kit=(54,)),
+    Instrument("cowbell", 0, 0, 0, False, False, ("cowbell", "more cowbell"), drums=True, kit=(56,)),
+    Instrument("hand claps", 0, 0, 0, False, False,
+               ("hand claps", "clapping hands", "handclaps"), drums=True, kit=(39,)),
+    Instrument("snare drum", 0, 0, 0, False, False,
+               ("snare drum", "snare", "marching snare"), drums=True, kit=(38, 40)),
+    Instrument("hi-hats", 0, 0, 0, False, False,
+               ("hi-hats", "hi-hat", "hihat", "hi hats"), drums=True, kit=(42, 44, 46)),
 )
 INSTRUMENT = {instrument.name: instrument for instrument in INSTRUMENTS}
 
@@ -116,7 +160,7 @@ GENRES: tuple[Genre, ...] = (
     Genre("hip hop", (78, 98), 0.12, "boombap", "sparse", "pad", (38, 33), (4, 11), (73, 11), 0.3, 0.9, True,
           ("hip hop", "hip hop beat", "lo-fi hip hop", "boom bap", "rap beat")),
     Genre("bossa nova", (116, 144), 0.0, "bossa", "bossa", "bossa", (32,), (24,), (73, 66, 56), 0.7, 0.4, True,
-          ("bossa nova", "brazilian bossa nova", "latin jazz guitar", "samba")),
+          ("bossa nova", "brazilian bossa nova", "latin jazz guitar")),
     Genre("classical", (70, 130), 0.0, "", "long", "arpeggio", (43,), (48, 0, 6), (40, 68, 73), 0.8, 0.4, False,
           ("classical", "classical music", "orchestral music", "chamber music", "symphony orchestra")),
     Genre("ambient", (60, 80), 0.0, "", "long", "sustain", (38, 89), (89, 95, 91), (98, 88, 14), 0.4, 0.5, True,
@@ -127,5 +171,58 @@ GENRES: tuple[Genre, ...] = (
           ("country", "country music", "bluegrass", "country and western")),
     Genre("disco", (112, 126), 0.0, "house", "octaves", "scratch", (33, 38), (27, 48), (48, 61), 0.7, 0.7, True,
           ("disco", "70s disco", "disco strings", "disco dance")),
+    Genre("trance", (132, 142), 0.0, "trance", "offbeat", "arpeggio", (38,), (90, 81), (81, 50), 0.6, 0.9, False,
+          ("trance", "trance music", "uplifting trance", "psytrance")),
+    Genre("drum and bass", (168, 178), 0.0, "breakbeat", "long", "sustain", (38, 39), (89, 50), (11, 81), 0.4,
+          0.9, True,
+          ("drum and bass", "drum & bass", "dnb", "jungle", "breakbeat")),
+    Genre("synthwave", (84, 112), 0.0, "synthwave", "eighths", "sustain", (38, 39), (50, 90), (81, 80), 0.6, 0.8, False,
+          ("synthwave", "80s synth pop", "retrowave", "outrun", "80s electronic")),
+    Genre("trap", (128, 150), 0.0, "trap", "sparse", "pad", (38,), (14, 88, 11), (79, 75), 0.4, 1.0, False,
+          ("trap", "trap beat", "808 trap", "drill")),
+    Genre("punk", (168, 200), 0.0, "punk", "eighths", "power", (34,), (30, 29), (30,), 0.2, 0.2, False,
+          ("punk", "punk rock", "pop punk", "garage punk")),
+    Genre("ska", (124, 160), 0.0, "ska", "walking", "offbeats", (33,), (27, 16), (61, 57, 56), 0.8, 0.2, False,
+          ("ska", "two tone ska", "rocksteady", "ska band")),
+    Genre("salsa", (88, 108), 0.0, "salsa", "tumbao", "montuno", (32,), (0,), (61, 56), 0.7, 0.5, True,
+          ("salsa", "latin salsa", "mambo", "cuban son", "latin dance")),
+    Genre("samba", (96, 120), 0.0, "samba", "twobeat", "bossa", (32,), (24,), (73, 57), 0.5, 0.3, True,
+          ("samba", "brazilian samba", "carnival", "batucada")),
+    Genre("tango", (108, 132), 0.0, "", "twobeat", "pulse", (32,), (0, 23), (23, 40), 0.95, 0.95, False,
+          ("tango", "argentine tango", "tango argentino")),
+    Genre("celtic", (104, 132), 0.0, "bodhran", "twobeat", "strum", (32,), (25, 46), (78, 110, 40, 109), 1.0, 0.4,
+          False,
+          ("celtic", "irish folk", "celtic folk", "irish jig", "scottish reel")),
+    Genre("epic", (84, 120), 0.0, "taiko", "eighths", "sustain", (43,), (48, 52), (60, 61), 0.8, 0.95, False,
+          ("epic", "epic orchestral", "film score", "cinematic", "movie trailer", "movie soundtrack")),
+    Genre("pop", (96, 124), 0.0, "pop", "eighths", "block", (33,), (0, 25), (81, 80, 27), 0.6, 0.2, False,
+          ("pop", "pop music", "pop song", "dance pop", "indie pop")),
+    Genre("march", (104, 124), 0.0, "march", "twobeat", "offbeats", (58,), (61, 60), (56, 72), 0.9, 0.1, False,
+          ("march", "marching band", "military band", "brass band march")),
 )
 GENRE = {genre.name: genre for genre in GENRES}
+
+
+@dataclass(frozen=True)
+class Ambience:
+    """A sound without notes, made by synthesis (ambience.py), alone or behind music."""
+
+    name: str
+    synonyms: tuple[str, ...]
+
+
+AMBIENCES: tuple[Ambience, ...] = (
+    Ambience("rain", ("rain", "rain falling", "rainfall", "heavy rain")),
+    Ambience("wind", ("wind", "howling wind", "wind blowing")),
+    Ambience("ocean waves", ("ocean waves", "waves", "sea waves", "surf on a beach")),
+    Ambience("thunder", ("thunder", "thunderstorm", "rolling thunder")),
+    Ambience("applause", ("applause", "clapping crowd", "audience applause")),
+    Ambience("fire", ("crackling fire", "campfire", "fireplace")),
+    Ambience("birdsong", ("birdsong", "birds", "birds chirping", "forest birds")),
+    Ambience("crickets", ("crickets", "night crickets", "cicadas")),
+    Ambience("vinyl crackle", ("vinyl crackle", "old record crackle", "record noise")),
+    Ambience("noise sweep", ("noise sweep", "riser", "whoosh", "white noise sweep")),
+    Ambience("siren", ("siren", "police siren", "alarm")),
+    Ambience("heartbeat", ("heartbeat", "beating heart")),
+)
+AMBIENCE = {ambience.name: ambience for ambience in AMBIENCES}

@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from riffusion_space.training.captions import MOOD_WORDS, caption
-from riffusion_space.training.compose import MOODS, Piece
+from riffusion_space.training.captions import caption
+from riffusion_space.training.compose import MOODS, NOTES, Piece
 from riffusion_space.training.corpus import read_pieces
-from riffusion_space.training.sounds import GENRES, INSTRUMENTS
+from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -65,20 +65,23 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 _SOUND = {s.name: i for i, s in enumerate(INSTRUMENTS)}
 _GENRE = {g.name: i for i, g in enumerate(GENRES)}
-FACTS = {  # fact: number of classes; the last class of sounds and genres is "none"
-    "lead": len(_SOUND) + 1, "backing": len(_SOUND) + 1, "genre": len(_GENRE) + 1, "mood": len(MOOD_WORDS),
-    "texture": 5, "tempo": 16, "key": 24,
+_AMBIENCE = {a.name: i for i, a in enumerate(AMBIENCES)}
+_TEXTURES = ("melody", "chords", "arpeggio", "beat", "band", "bassline", "ambience")
+_KEYS = ("", *sorted(f"{note} {mode}" for note in NOTES for mode in ("major", "minor")))
+FACTS = {  # fact: number of classes; the last class of sounds, genres and ambiences is "none"
+    "lead": len(_SOUND) + 1, "backing": len(_SOUND) + 1, "genre": len(_GENRE) + 1, "blended": len(_GENRE) + 1,
+    "ambience": len(_AMBIENCE) + 1, "mood": len(MOODS), "texture": len(_TEXTURES), "tempo": 16, "key": len(_KEYS),
 }
-_TEXTURES = ("melody", "chords", "arpeggio", "beat", "band")
-_KEYS: dict[str, int] = {}
 
 
 def facts(piece: Piece) -> list[int]:
     """The classes of a piece in the order of ``FACTS``; tempo in bins of 10 BPM from 50."""
     lead, backing = (*piece.instruments, None, None)[:2]
-    return [_SOUND.get(lead, len(_SOUND)), _SOUND.get(backing, len(_SOUND)), _GENRE.get(piece.genre, len(_GENRE)),
+    genre, blended = (*piece.genres, None, None)[:2]
+    return [_SOUND.get(lead, len(_SOUND)), _SOUND.get(backing, len(_SOUND)), _GENRE.get(genre, len(_GENRE)),
+            _GENRE.get(blended, len(_GENRE)), _AMBIENCE.get(piece.ambience, len(_AMBIENCE)),
             MOODS.index(piece.mood), _TEXTURES.index(piece.texture), min(15, max(0, (piece.bpm - 50) // 10)),
-            _KEYS.setdefault(piece.key, len(_KEYS))]
+            _KEYS.index(piece.key)]
 
 
 class FactReader(nn.Module):
@@ -104,8 +107,6 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
     pieces = [piece for shard in sorted(corpus.glob("shard_*.npy")) for piece in read_pieces(shard)]
     if not pieces:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
-    for key in sorted({piece.key for piece in pieces}):
-        _KEYS.setdefault(key, len(_KEYS))
     if (out / "state.pt").exists():  # weights that are trained know their tokens by number
         tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
     else:
