@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from riffusion_space.audio import Waveform, read_audio
     from riffusion_space.clip import Clip, read_settings
     from riffusion_space.codec import decode, encode
-    from riffusion_space.pipeline import Cancelled, RiffusionPipeline
+    from riffusion_space.pipeline import RiffusionPipeline
+    from riffusion_space.request import Cancelled
     from riffusion_space.spectrogram import SpectrogramParams
 
 # torch takes seconds to import: a name's module is imported when the name is first used (PEP 562).
-_HOMES = {"Cancelled": "pipeline", "Clip": "clip", "RiffusionPipeline": "pipeline",
+_HOMES = {"Cancelled": "request", "Clip": "clip", "RiffusionPipeline": "pipeline",
           "SpectrogramParams": "spectrogram", "Waveform": "audio", "decode": "codec", "encode": "codec",
           "read_audio": "audio", "read_settings": "clip"}
 

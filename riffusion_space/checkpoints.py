@@ -12,14 +12,17 @@ import math
 import os
 import re
 from collections.abc import Container
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffusion_space import hub
 from riffusion_space.hub import Progress
+from riffusion_space.lora import LoraStack, read_lora
 from riffusion_space.schedulers import check_scheduler
 from riffusion_space.weights import (
+    FEW_STEPS_FILE,
     MODELS,
     CheckpointError,
     DamagedFile,
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
+
+    from riffusion_space.batching import SharedUnet
+    from riffusion_space.decoder import PixelDecoder
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mini"
 HUB_ID = "riffusion/riffusion-model-v1"
@@ -53,20 +59,43 @@ class Recommended:
     """Settings that suit a checkpoint; a checkpoint's own stand in its `riffusion.json`.
 
     The defaults are those of the 2022 checkpoint. `steps` is at least 1, `guidance` the scale of
-    classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. ValueError
-    otherwise.
+    classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. A model whose
+    guidance is distilled into it is recommended a guidance of 1, at which a negative prompt would not be heard:
+    `negative_guidance` takes its place where there is one. ValueError otherwise.
     """
 
     steps: int = 30
     guidance: float = 7.0
     scheduler: str = "dpm++"
+    negative_guidance: float | None = None
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 1:
             raise ValueError(f"Expected recommended steps of 1 or more, got {self.steps!r}.")
-        if type(self.guidance) not in (int, float) or not 0 <= self.guidance < math.inf:
-            raise ValueError(f"Expected a recommended guidance of 0 or more, got {self.guidance!r}.")
+        for guidance in (self.guidance, 1 if self.negative_guidance is None else self.negative_guidance):
+            if type(guidance) not in (int, float) or not 0 <= guidance < math.inf:
+                raise ValueError(f"Expected a recommended guidance of 0 or more, got {guidance!r}.")
         check_scheduler(self.scheduler)
+
+    def guidance_for(self, negative_prompt: str) -> float:
+        """The guidance that suits a request with or without a negative prompt."""
+        return self.negative_guidance if self.negative_guidance is not None and negative_prompt.strip() \
+            else self.guidance
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names of what a checkpoint was taught to play, from its `riffusion.json`; empty where it does not say."""
+
+    instruments: tuple[str, ...] = ()
+    genres: tuple[str, ...] = ()
+    ambiences: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind, names in vars(self).items():
+            if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
+                raise ValueError(f"Expected {kind} to be a list of names, got {names!r}.")
+            object.__setattr__(self, kind, tuple(names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +104,9 @@ class Checkpoint:
 
     `name` is `embedded`, `owner/model@revision` or the folder's name; `reason` one sentence on which checkpoint
     plays and why. `scheduler` carries the checkpoint's noise schedule: pipelines build their own from its
-    config. `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`.
+    config. `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`. `loras` are
+    laid over the weights; pipelines that share a checkpoint share them. `low_memory` trades speed for a GPU of
+    4 GB: few pictures at once, and the text encoder on the CPU.
     """
 
     name: str
@@ -86,9 +117,33 @@ class Checkpoint:
     tokenizer: CLIPTokenizer
     scheduler: SchedulerMixin
     recommended: Recommended
+    vocabulary: Vocabulary
     device: torch.device
     dtype: torch.dtype
     revision: str
+    loras: LoraStack = field(default_factory=LoraStack)
+    low_memory: bool = False
+
+    @cached_property
+    def decoder(self) -> PixelDecoder:
+        """The autoencoder's decoder as it is run, with the weights it has when it is first used."""
+        from riffusion_space.decoder import PixelDecoder
+
+        return PixelDecoder(self.vae)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Pictures in one call of the UNet."""
+        from riffusion_space.batching import LOW_MEMORY_ROWS, ROWS_AT_ONCE
+
+        return LOW_MEMORY_ROWS if self.low_memory else ROWS_AT_ONCE.get(self.device.type, LOW_MEMORY_ROWS)
+
+    @cached_property
+    def shared_unet(self) -> SharedUnet:
+        """The UNet, for denoising loops in several threads."""
+        from riffusion_space.batching import SharedUnet
+
+        return SharedUnet(self.unet, self.rows_at_once)
 
 
 def choose(name: str, device: torch.device) -> tuple[str, str]:
@@ -116,6 +171,8 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
+    few_steps: bool = True,
+    low_memory: bool = False,
 ) -> Checkpoint:
     """Find a checkpoint, download it if it is on the Hub, check it and load it.
 
@@ -125,6 +182,10 @@ def load(
         dtype: type of the weights; None takes float16 on CUDA and float32 elsewhere.
         progress: called with a fraction and a text; the fraction runs from 0 to 1 for the download, when
             there is one, and once more for the loading.
+        few_steps: whether a checkpoint that brings a LoRA for it (`few_steps.safetensors`) is to paint in few
+            steps without guidance, as its `riffusion.json` then recommends. Fine-tuning wants the model without:
+            what it learns lies over either.
+        low_memory: for a GPU of 4 GB: few pictures at once, and the text encoder on the CPU.
 
     Raises:
         CheckpointError: one sentence for a checkpoint that is unknown, out of reach, damaged or does not fit.
@@ -149,7 +210,7 @@ def load(
         name = f"{repo_id}@{revision}"
         folder = hub.fetch(repo_id, revision, progress)
     try:
-        parts = _load_parts(folder, name, device, dtype, progress)
+        parts = _load_parts(folder, name, device, dtype, progress, few_steps)
     except DamagedFile as damage:
         if not on_hub:
             raise
@@ -158,8 +219,10 @@ def load(
             f"The cached {damage.path.relative_to(folder).as_posix()} of {name} was truncated or damaged and "
             "has been removed: start again to download it anew."
         ) from damage
-    revision = folder.name if on_hub else fingerprint(folder)
-    return Checkpoint(name, reason, **parts, device=device, dtype=dtype, revision=revision)
+    if low_memory:
+        parts["text_encoder"].to("cpu", torch.float32)
+    revision = folder.name if on_hub else fingerprint(folder, few_steps)
+    return Checkpoint(name, reason, **parts, device=device, dtype=dtype, revision=revision, low_memory=low_memory)
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:
@@ -177,14 +240,14 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
 
 
 def _load_parts(
-    folder: Path, name: str, device: torch.device, dtype: torch.dtype, progress: Progress | None
+    folder: Path, name: str, device: torch.device, dtype: torch.dtype, progress: Progress | None, few_steps: bool
 ) -> dict[str, Any]:
     """What a folder holds, by the names of Checkpoint's fields."""
     from diffusers import DPMSolverMultistepScheduler
 
     files = needed_files(list_files(folder), name)
     configs = {file: read_json(folder / file) for file in files if file.endswith(".json")}
-    recommended = _read_recommended(folder / "riffusion.json")
+    own = _read_own(folder / "riffusion.json", few_steps and FEW_STEPS_FILE in files)
     models = {model: _empty_model(model, configs[f"{model}/config.json"], name) for model in MODELS}
     tokenizer = _read_tokenizer(folder / "tokenizer")
     _check_fit(tokenizer, **models, name=name)
@@ -193,26 +256,58 @@ def _load_parts(
             progress(count / len(models), f"Loading the {model.replace('_', ' ')}")
         complaint = f"The weights in {model} of {name} do not fit its config.json"
         _fill(module, [folder / file for file in weight_files(files, model)], device, dtype, complaint)
+    if few_steps and FEW_STEPS_FILE in files:
+        _merge(folder / FEW_STEPS_FILE, models)
+    _arrange(models["unet"])
     if progress:
         progress(1.0, f"Loaded {name}")
     try:
         scheduler = DPMSolverMultistepScheduler.from_config(configs["scheduler/scheduler_config.json"])
     except _BAD_CONFIG as error:
         raise _no_description("scheduler/scheduler_config.json", name, error) from error
-    return {**models, "tokenizer": tokenizer, "scheduler": scheduler, "recommended": recommended}
+    return {**models, "tokenizer": tokenizer, "scheduler": scheduler, **own}
 
 
-def _read_recommended(path: Path) -> Recommended:
-    """The settings in a `riffusion.json`, which may hold other entries too; the defaults without one."""
-    if not path.is_file():
-        return Recommended()
-    known = {field.name for field in fields(Recommended)}
+def _merge(path: Path, models: dict[str, torch.nn.Module]) -> None:
+    """Add what a LoRA's file changes to the weights of the models, for good."""
+    import torch
+
     try:
-        return Recommended(**{key: value for key, value in read_json(path).items() if key in known})
+        layers = read_lora(path, path.stem, models).layers
+    except DamagedFile:
+        raise
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    with torch.no_grad():
+        for (model, module), layer in layers.items():
+            weight = models[model].get_submodule(module).weight
+            weight.copy_(weight.float() + layer.change(weight.shape, weight.device))
+
+
+def _read_own(path: Path, few_steps: bool) -> dict[str, Recommended | Vocabulary]:
+    """What a `riffusion.json` says of its checkpoint, by the names of Checkpoint's fields; the defaults without one.
+
+    With `few_steps`, what it recommends with that LoRA.
+    """
+    entries = read_json(path) if path.is_file() else {}
+    try:
+        vocabulary = entries.get("vocabulary", {})
+        if not isinstance(vocabulary, dict):
+            raise ValueError(f"Expected vocabulary to be an object, got {vocabulary!r}.")
+        recommended = entries.get("few_steps") if few_steps else entries
+        if not isinstance(recommended, dict):
+            raise ValueError(f"Expected few_steps to be an object, got {recommended!r}.")
+        return {"recommended": Recommended(**_known(Recommended, recommended)),
+                "vocabulary": Vocabulary(**_known(Vocabulary, vocabulary))}
     except DamagedFile:
         raise
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _known(settings: type, entries: dict[str, Any]) -> dict[str, Any]:
+    """Those of a file's entries that a dataclass has fields for: a newer file may hold others."""
+    return {field.name: entries[field.name] for field in fields(settings) if field.name in entries}
 
 
 def _empty_model(
@@ -293,6 +388,14 @@ def _fill(
     placed = {name: found[name].to(dtype, copy=True) for name in expected}
     module.load_state_dict(placed, assign=True)
     module.to(device).eval()
+
+
+def _arrange(unet: UNet2DConditionModel) -> None:
+    """Lay the weights of convolutions out as the denoising loop's pictures are, as kernels like it best."""
+    import torch
+
+    if unet.device.type != "mps":
+        unet.to(memory_format=torch.channels_last)
 
 
 def _todays_name(name: str, expected: Container[str]) -> str:

@@ -21,7 +21,8 @@ TITLE_LENGTH = 60
 class Clip:
     """A finished piece.
 
-    ``image`` is the spectrogram that ``audio`` was decoded from, its parameters in EXIF. ``settings`` hold the task's
+    ``image`` is the spectrogram that ``audio`` was decoded from, or where only parts of it were its analysis, with its
+    parameters in EXIF. ``settings`` hold the task's
     arguments by name, the seed that was drawn, the checkpoint and its revision; they survive JSON.
     """
 
@@ -32,7 +33,9 @@ class Clip:
     @property
     def title(self) -> str:
         """The prompts, shortened: 'church bells to jazz piano'."""
-        prompts = [str(self.settings[key]) for key in ("prompt", "prompt_a", "prompt_b") if self.settings.get(key)]
+        prompts = [str(self.settings.get(key) or "").strip() for key in ("prompt", "prompt_a", "prompt_b")]
+        prompts += [section["prompt"].strip() for section in self.settings.get("sections", ())]
+        prompts = [text for text in dict.fromkeys(prompts) if text]
         return " to ".join(prompts)[:TITLE_LENGTH] or "untitled"
 
     def file_name(self, suffix: str = ".wav") -> str:

@@ -130,6 +130,7 @@ def decode(
     max_value: float | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    device: torch.device | None = None,
 ) -> Waveform:
     """Waveform of a spectrogram image, ``(columns - 1) * hop_length`` samples long.
 
@@ -140,6 +141,7 @@ def decode(
         max_value: mel amplitude of pixel 0. Default: from the EXIF, or ``DEFAULT_MAX_VALUE``.
         seed: of the phase.
         progress: called with the fraction done, up to 1.
+        device: where the phase is found; None is the CPU.
 
     Raises:
         ValueError: the image does not fit the parameters, or its EXIF is damaged.
@@ -161,8 +163,8 @@ def decode(
     mel = torch.empty(len(planes), *pixels.shape[:2])
     for amplitudes, plane in zip(mel, planes):
         amplitudes.copy_(pixels_to_amplitudes(torch.from_numpy(pixels[..., plane].copy()), max_value, params))
-    del pixels  # a long clip leaves little memory to spare
+    del pixels, rgb  # a long clip leaves little memory to spare
     if not params.stereo:
         mel = mel.mean(0, keepdim=True)
-    samples = reconstruct(mel, params, seed, progress=progress, channels=len(mel))
-    return Waveform(samples.numpy(), params.sample_rate)
+    samples = reconstruct(mel.to(device), params, seed, progress=progress, channels=len(mel))
+    return Waveform(samples.cpu().numpy(), params.sample_rate)

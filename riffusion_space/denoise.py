@@ -3,28 +3,31 @@
 A canvas wider than the model was trained on is denoised in overlapping windows whose predictions are averaged at every
 step, so that they agree where they meet: Bar-Tal, Yariv, Lipman and Dekel, "MultiDiffusion: Fusing Diffusion Paths for
 Controlled Image Generation", 2023. Every window has its own prompt and guidance, which is how one canvas interpolates.
+
+Every cell has its own strength. Until its time comes it is at every step what the input is under that step's noise, so
+that the cells beside it see what they have to go on from: Lugmayr et al., "RePaint: Inpainting using Denoising
+Diffusion Probabilistic Models", 2022; by degrees, Levin and Fried, "Differential Diffusion", 2023.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import SchedulerMixin
 
 from riffusion_space.checkpoints import Checkpoint
+from riffusion_space.request import Cancelled
 from riffusion_space.schedulers import make_scheduler
+from riffusion_space.stages import stage
 
 # A prompt's noise and the noise that some schedulers add have to differ: the same numbers twice would add up.
 _STEP_NOISE = 0x5DEECE66
-_STRIDE = 0.75  # of a window, from one to the next
-_ROWS_AT_ONCE = {"cuda": 32, "mps": 8, "cpu": 8}  # pictures in one call of the UNet
-
-
-class Cancelled(Exception):
-    """The request was cancelled; nothing was made."""
+STRIDE = 0.75  # of a window, from one to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,11 @@ class Canvas:
     """What to denoise. Shapes: items I (channels of sound), latent width W, windows N, tokens T.
 
     ``noise`` (I, channels, rows, W) float32. ``init``, same shape, is what img2img starts from, or None. ``strength``
-    (W,) in 0..1 says, for each column, how much of the schedule is run: 0 keeps ``init``, 1 ignores it. ``positive``
-    and ``negative`` (N, T, width) are the prompt embeddings of each window, ``guidance`` (N,) its guidance scale.
+    (W,) or (rows, W) in 0..1 says, for each column or cell, how much of the schedule is run: 0 keeps ``init``, 1
+    ignores it. ``positive`` and ``negative`` (N, T, width) are the prompt embeddings of each window, ``guidance`` (N,)
+    its guidance scale. ``circular``: the last column is followed by the first, as windows see it. ``starts`` (N) are
+    the windows' first columns, where they are not evenly spread, and ``share`` (N, window) in 0..1 is how much of each
+    of a window's columns counts; every column has to count somewhere.
     """
 
     noise: torch.Tensor
@@ -42,59 +48,113 @@ class Canvas:
     positive: torch.Tensor
     negative: torch.Tensor
     guidance: torch.Tensor
+    circular: bool = False
+    starts: tuple[int, ...] | None = None
+    share: torch.Tensor | None = None
 
 
-def window_starts(width: int, window: int) -> list[int]:
+def window_starts(width: int, window: int, circular: bool = False) -> list[int]:
     """Latent columns at which the windows of a canvas begin, evenly spread.
+
+    Those of a circular one go on at its beginning where it ends; one that is narrower than a window is seen repeated.
 
     >>> window_starts(64, 64), window_starts(128, 64)
     ([0], [0, 32, 64])
+    >>> window_starts(48, 64, circular=True), window_starts(96, 64, circular=True)
+    ([0], [0, 48])
     """
-    count = 1 + -(-(width - window) // int(_STRIDE * window))
+    if circular:
+        count = -(-width // int(STRIDE * window))
+        return [round(i * width / count) for i in range(count)]
+    count = 1 + -(-(width - window) // int(STRIDE * window))
     return [round(i * (width - window) / max(1, count - 1)) for i in range(count)]
 
 
+@stage("steps")
 def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name: str, steps: int, seed: int,
             progress: Callable[[int, int], None] = lambda step, steps: None,
-            cancel: threading.Event | None = None) -> torch.Tensor:
+            cancel: threading.Event | None = None,
+            preview: Callable[[torch.Tensor], None] | None = None) -> torch.Tensor:
     """Latents (I, channels, rows, W) of a canvas, float32 on the checkpoint's device.
 
     ``seed`` is for schedulers that add noise at every step. ``progress`` is called after each step with its number
-    and how many there are. Raises Cancelled soon after ``cancel`` is set.
+    and how many there are, ``preview`` with the latents that the model then expects in the end. Raises Cancelled soon
+    after ``cancel`` is set.
     """
     device = checkpoint.device
     scheduler = make_scheduler(scheduler_name, checkpoint.scheduler)
-    scheduler.set_timesteps(steps, device=device)
+    # The scheduler counts on the CPU: a number that it asked a GPU for would have to wait for all that is under way.
+    scheduler.set_timesteps(steps, device="cpu")
+    strength = canvas.strength.cpu()
+    whole, begin_at = len(scheduler.timesteps), 1.0
+    if scheduler_name == "ddim":
+        begin_at = float(strength.max())
+        _begin_at(scheduler, begin_at)
     timesteps = scheduler.timesteps
-    # The first step of each column, beyond the last one where the strength is 0.
-    strength = canvas.strength.to(device)
-    first = ((1 - strength) * len(timesteps)).round().long().clamp(max=len(timesteps) - 1)
+    on_device = timesteps.to(device)
+    # The first step of each column or cell, beyond the last one where the strength is 0.
+    first = ((begin_at - strength) * whole).round().long().clamp(max=len(timesteps) - 1)
     first[strength == 0] = len(timesteps)
     begin = int(first.min())
+    partly = strength < 1
     noise = canvas.noise.to(device)
     init = None if canvas.init is None else canvas.init.to(device)
     latents = noise * scheduler.init_noise_sigma
     # Both channels of a stereo clip get the same noise, or the sound would wander between them.
     generators = [torch.Generator().manual_seed(seed ^ _STEP_NOISE) for _ in range(len(noise))]
 
-    for done, timestep in enumerate(timesteps[begin:]):
-        waiting = first > begin + done
-        starting = (first == begin + done) & (strength < 1)
-        extra: dict[str, Any] = {}
-        if scheduler_name == "euler a":
-            extra["generator"] = generators
-        elif scheduler_name == "lms":  # of as high an order as there are predictions: begun midway, it assumes more
-            extra["order"] = min(4, done + 1)
-        if init is not None and (waiting | starting).any():
-            noised = scheduler.add_noise(init, noise, timestep.expand(len(init)))
-            latents = torch.where(waiting | starting, noised, latents)
-            if scheduler_name == "unipc":
-                scheduler.last_sample = None  # its corrector would go back to what these columns were before
-        scaled = scheduler.scale_model_input(latents, timestep)
-        prediction = _predict(checkpoint, scaled, timestep, canvas, window, cancel)
-        latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
-        progress(done + 1, len(timesteps) - begin)
-    return latents if init is None else torch.where(first == len(timesteps), init, latents)
+    with checkpoint.shared_unet.loop():
+        for done, timestep in enumerate(timesteps[begin:]):
+            from_init = (first > begin + done) | ((first == begin + done) & partly)
+            extra: dict[str, Any] = {}
+            if scheduler_name == "euler a":
+                extra["generator"] = generators
+            elif scheduler_name == "lms":  # of as high an order as there are predictions: begun midway, it assumes more
+                extra["order"] = min(4, done + 1)
+            if init is not None and from_init.any():
+                noised = _noised(scheduler, init, noise, timestep)
+                latents = torch.where(from_init.to(device), noised, latents)
+                if scheduler_name == "unipc":
+                    scheduler.last_sample = None  # its corrector would go back to what these cells were before
+            scaled = scheduler.scale_model_input(latents, timestep)
+            prediction = _predict(checkpoint, scaled, on_device[begin + done], canvas, window, cancel)
+            latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
+            progress(done + 1, len(timesteps) - begin)
+            if preview is not None:
+                preview(_expected(scheduler, prediction, scaled, timestep))
+    return latents if init is None else torch.where((first == len(timesteps)).to(device), init, latents)
+
+
+def _noised(scheduler: SchedulerMixin, init: torch.Tensor, noise: torch.Tensor,
+            timestep: torch.Tensor) -> torch.Tensor:
+    """``init`` under a timestep's noise. What a scheduler adds is linear in both: it is asked for the two factors."""
+    one, zero = torch.ones(1), torch.zeros(1)
+    kept, added = (scheduler.add_noise(*pair, timestep[None]) for pair in ((one, zero), (zero, one)))
+    return kept[0] * init + added[0] * noise
+
+
+def _begin_at(scheduler: SchedulerMixin, strength: float) -> None:
+    """Move a DDIM schedule so that img2img begins right at its strength, and not at the nearest of a few steps.
+
+    Its steps stay as long as they were, which is what a model distilled to so many steps knows; the last is shorter.
+    """
+    whole = len(scheduler.timesteps)
+    kept = min(whole, math.ceil(strength * whole - 1e-6))
+    later = round((kept / whole - strength) * scheduler.config.num_train_timesteps)
+    if kept > 0:
+        scheduler.timesteps = (scheduler.timesteps[whole - kept :] - later).clamp(min=0)
+
+
+def _expected(scheduler: SchedulerMixin, prediction: torch.Tensor, sample: torch.Tensor,
+              timestep: torch.Tensor) -> torch.Tensor:
+    """The noiseless latents that a prediction means; ``sample`` is what the model saw.
+
+    Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", 2022, appendix D.
+    """
+    kept = scheduler.alphas_cumprod[round(float(timestep))]
+    if scheduler.config.prediction_type == "v_prediction":
+        return kept.sqrt() * sample - (1 - kept).sqrt() * prediction
+    return (sample - (1 - kept).sqrt() * prediction) / kept.sqrt()
 
 
 @torch.inference_mode()
@@ -102,27 +162,39 @@ def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tens
              cancel: threading.Event | None) -> torch.Tensor:
     """The guided prediction for the whole canvas, averaged over the windows that see a column."""
     items, width = len(latents), latents.shape[-1]
-    starts = window_starts(width, window)
+    columns = _window_columns(canvas, width, window, latents.device)
     guided = bool((canvas.guidance != 1).any())
     feather = (1 - torch.linspace(-1, 1, window + 2, device=latents.device)[1:-1].abs()).clamp(min=0.02)
     total = torch.zeros_like(latents)
     weight = torch.zeros(width, device=latents.device)
-    at_once = max(1, _ROWS_AT_ONCE.get(latents.device.type, 8) // (items * (1 + guided)))
-    for begin in range(0, len(starts), at_once):
+    at_once = max(1, checkpoint.rows_at_once // (items * (1 + guided)))
+    for begin in range(0, len(columns), at_once):
         if cancel is not None and cancel.is_set():
             raise Cancelled("cancelled")
-        part = range(begin, min(begin + at_once, len(starts)))
-        pictures = torch.cat([latents[..., starts[i] : starts[i] + window] for i in part])
+        part = range(begin, min(begin + at_once, len(columns)))
+        pictures = torch.cat([latents[..., columns[i]] for i in part])
         prompts = canvas.positive[part.start : part.stop].repeat_interleave(items, 0)
         if guided:
             pictures = torch.cat([pictures, pictures])
             prompts = torch.cat([canvas.negative[part.start : part.stop].repeat_interleave(items, 0), prompts])
-        output = checkpoint.unet(pictures.to(checkpoint.dtype), timestep, encoder_hidden_states=prompts).sample.float()
+        with stage("UNet"):
+            output = checkpoint.shared_unet(pictures.to(checkpoint.dtype), timestep, prompts).float()
         if guided:
             scale = canvas.guidance[part.start : part.stop].to(output).repeat_interleave(items)[:, None, None, None]
             without, with_prompt = output.chunk(2)
             output = without + scale * (with_prompt - without)
         for i, picture in zip(part, output.split(items)):
-            total[..., starts[i] : starts[i] + window] += picture * feather
-            weight[starts[i] : starts[i] + window] += feather
+            counts = feather if canvas.share is None else feather * canvas.share[i].to(feather)
+            # A canvas narrower than a window is in it several times: added in turn, the sum is the same every time.
+            for seen in range(0, window, width):
+                turn = slice(seen, seen + width)
+                total[..., columns[i][turn]] += picture[..., turn] * counts[turn]
+                weight[columns[i][turn]] += counts[turn]
     return total / weight
+
+
+def _window_columns(canvas: Canvas, width: int, window: int, device: torch.device) -> list[torch.Tensor]:
+    """The columns of the canvas that each window sees, (window,) each."""
+    inside = torch.arange(window, device=device)
+    starts = window_starts(width, window, canvas.circular) if canvas.starts is None else canvas.starts
+    return [(start + inside) % width for start in starts]

@@ -52,6 +52,30 @@ def fetch(repo_id: str, revision: str = "main", progress: Progress | None = None
     return Path(folder)
 
 
+def fetch_one(repo_id: str, revision: str, choose: Callable[[list[str]], str]) -> Path:
+    """The one file of a Hub model that `choose` picks out of its files' names, downloaded unless the cache has it.
+
+    When the Hub does not answer, `choose` picks among what the cache holds of the revision. Raises
+    CheckpointError as `fetch` does, and what `choose` raises.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
+
+    try:
+        listing = HfApi().model_info(repo_id, revision=revision)
+        name = choose([file.rfilename for file in listing.siblings or []])
+        return Path(hf_hub_download(repo_id, name, revision=revision))
+    except HFValidationError as error:
+        raise CheckpointError(f"Expected a Hub id such as owner/model, got {repo_id!r}.") from error
+    except (HTTPError, OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
+        refusal = _refusal(error, repo_id, revision)
+        try:
+            folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+            return folder / choose(list_files(folder))
+        except (LocalEntryNotFoundError, ValueError):
+            raise CheckpointError(refusal) from error
+
+
 def discard(path: Path) -> None:
     """Remove a file of a snapshot and the blob it points to, so that the next `fetch` downloads it anew."""
     path.resolve().unlink()

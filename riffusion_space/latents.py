@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 from riffusion_space.checkpoints import Checkpoint
+from riffusion_space.stages import stage
 
 _MARGIN = 8  # latent columns that neighbouring tiles share
 _TILES_AT_ONCE = 2
@@ -79,6 +81,7 @@ def encode_pixels(pixels: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
     return _join(tiles, starts, width, _MARGIN // 2)
 
 
+@stage("decoder")
 @torch.inference_mode()
 def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, columns: int,
                    step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:
@@ -88,13 +91,54 @@ def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, co
     """
     width = latents.shape[-1]
     starts = _tiles(width, grid.window)
+    at_once = 1 if checkpoint.low_memory else _TILES_AT_ONCE
     tiles = []
     for done, start in enumerate(starts):
         step(done / len(starts))
         tile = latents[..., start : start + grid.window] / checkpoint.vae.config.scaling_factor
-        parts = [checkpoint.vae.decode(part.to(checkpoint.dtype)).sample for part in tile.split(_TILES_AT_ONCE)]
-        tiles.append(torch.cat(parts).float().mean(1).cpu())
+        parts = [checkpoint.decoder(part.to(checkpoint.dtype)) for part in tile.split(at_once)]
+        tiles.append(torch.cat(parts).float().cpu())
     image = _join(tiles, [start * grid.scale for start in starts], width * grid.scale, _MARGIN * grid.scale // 2)
     if not torch.isfinite(image).all():
         raise ValueError("the model's prediction overflowed: lower the guidance or the prompt's weights")
     return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., :columns]
+
+
+def decode_circular(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
+                    step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:
+    """Pixels, uint8 (items, bands, W * scale), of latents (items, channels, rows, W) whose last column is followed by
+    the first. Raises ValueError as :func:`decode_latents` does.
+    """
+    width = latents.shape[-1]
+    # The decoder sees the loop go on: before its beginning, and twice the margin after its end.
+    seen = max(width + 3 * _MARGIN, grid.window)
+    around = latents[..., (torch.arange(seen, device=latents.device) - _MARGIN) % width]
+    pixels = decode_latents(around, checkpoint, grid, seen * grid.scale, step).float()
+    margin, columns = _MARGIN * grid.scale, width * grid.scale
+    # What follows the end gives way to the beginning, which is the same moment decoded with another context.
+    after, loop = pixels[..., margin + columns : columns + 2 * margin], pixels[..., margin : margin + columns]
+    over = min(margin, columns)
+    fade = (torch.arange(over) + 0.5) / over
+    loop[..., :over] = torch.lerp(after[..., :over], loop[..., :over], fade)
+    return loop.round().to(torch.uint8)
+
+
+class Sketch:
+    """Latents as a small picture without the autoencoder: each pixel is the one linear guess that fits best.
+
+    Fitted by least squares to a seed image, as is common for previews of image models.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, grid: Grid, pixels: torch.Tensor) -> None:
+        """``pixels``: uint8 (bands, columns) of any music."""
+        latents = encode_pixels(pixels[None], checkpoint, grid)[0]
+        small = F.avg_pool2d(pixels[None].float(), grid.scale)[0]
+        inputs = latents[..., : small.shape[1]].flatten(1).T.cpu()
+        inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
+        self._weights = torch.linalg.lstsq(inputs, small.flatten()[:, None]).solution[:, 0]
+
+    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        """uint8 (rows, W) of latents (items, channels, rows, W); items are averaged."""
+        mean = latents.float().mean(0).cpu()
+        pixels = torch.tensordot(self._weights[:-1], mean, 1) + self._weights[-1]
+        return pixels.round().clamp(0, 255).to(torch.uint8)

@@ -15,6 +15,8 @@ from riffusion_space.spectrogram import SpectrogramParams
 # Columns transformed at once: bounds the padded spectra, 8,821 complex bins a column, to about 36 MB.
 _COLUMNS_AT_ONCE = 512
 
+_BAND = 64  # columns of a banded matrix that are multiplied at once
+
 # A ratio of sample rates with longer terms would take the resampler a large kernel.
 _MAX_RATIO_TERM = 1000
 
@@ -130,7 +132,7 @@ def mel_amplitudes(samples: torch.Tensor, params: SpectrogramParams) -> torch.Te
 
 
 @lru_cache(maxsize=8)
-def _inverse_filterbank(params: SpectrogramParams) -> torch.Tensor:
+def _inverse_filterbank(params: SpectrogramParams, device: torch.device) -> torch.Tensor:
     """Pseudo-inverse of the filterbank, seen on the small grid: (small bins, bands), float32."""
     grid, filters = small_grid(params), _filterbank(params).double()
     inverse = filters @ torch.linalg.pinv(filters.T @ filters, hermitian=True)
@@ -139,7 +141,7 @@ def _inverse_filterbank(params: SpectrogramParams) -> torch.Tensor:
     position = torch.arange(grid.bins, dtype=torch.float64) * (grid.spacing * params.n_fft / params.sample_rate)
     below = position.clamp_(max=len(filters)).long()
     rows = torch.lerp(inverse[below], inverse[below + 1], (position - below)[:, None])
-    return (rows * grid.sample_rate / params.sample_rate).float()
+    return (rows * grid.sample_rate / params.sample_rate).float().to(device)
 
 
 def linear_amplitudes(mel: torch.Tensor, params: SpectrogramParams) -> torch.Tensor:
@@ -151,15 +153,47 @@ def linear_amplitudes(mel: torch.Tensor, params: SpectrogramParams) -> torch.Ten
     Returns:
         (batch, frames, small_grid(params).bins), not negative.
     """
-    return (mel @ _inverse_filterbank(params).to(mel.device).T).clamp_(min=0)
+    return (mel @ _inverse_filterbank(params, mel.device).T).clamp_(min=0)
+
+
+class _Banded:
+    """Products with a matrix (rows, columns) whose entries lie around a diagonal: of its blocks that hold any."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.columns = matrix.shape[1]
+        self._blocks = []
+        for start in range(0, self.columns, _BAND):
+            part = matrix[:, start : start + _BAND]
+            filled = part.any(1).nonzero()
+            if len(filled):
+                first, last = int(filled[0]), int(filled[-1]) + 1
+                self._blocks.append((start, first, part[first:last].contiguous()))
+
+    def __call__(self, left: torch.Tensor) -> torch.Tensor:
+        """``left @ matrix`` of (..., rows), with zeros where the matrix has none but zeros."""
+        product = left.new_zeros(*left.shape[:-1], self.columns)
+        for start, first, block in self._blocks:
+            product[..., start : start + block.shape[1]] = left[..., first : first + len(block)] @ block
+        return product
+
+
+@dataclass(frozen=True, eq=False)
+class _SmallFilters:
+    """The filterbank as seen from the small grid.
+
+    ``to_bands`` and ``to_bins`` are products with it, (small bins, bands), and with its transpose; ``total`` (bins,) is
+    the sum of a bin's filters, ``wide`` (bins,) whether the bands can judge it.
+    """
+
+    to_bands: _Banded
+    to_bins: _Banded
+    total: torch.Tensor
+    wide: torch.Tensor
 
 
 @lru_cache(maxsize=8)
-def _small_filterbank(params: SpectrogramParams) -> tuple[torch.Tensor, torch.Tensor]:
-    """The filterbank as seen from the small grid, (small bins, bands); and which of its bins it can judge.
-
-    A magnitude between two small bins is taken to be on the line between theirs.
-    """
+def _small_filterbank(params: SpectrogramParams, device: torch.device) -> _SmallFilters:
+    """A magnitude between two small bins is taken to be on the line between theirs."""
     grid, filters = small_grid(params), _filterbank(params)
     position = torch.arange(len(filters)) * (params.sample_rate / params.n_fft / grid.spacing)
     below = position.long()
@@ -170,7 +204,9 @@ def _small_filterbank(params: SpectrogramParams) -> tuple[torch.Tensor, torch.Te
     # Where bands are closer together than bins, they know more of the spectrum than the small grid does.
     edges = [params.hz_to_band((k - 0.5) * grid.spacing) for k in range(grid.bins + 1)]
     wide = torch.tensor(edges).diff() < 1
-    return small, wide & (small.sum(1) > 0)
+    total, small = small.sum(1), small.to(device)
+    return _SmallFilters(_Banded(small), _Banded(small.T), total.clamp(min=1e-6).to(device),
+                         (wide & (total > 0)).to(device))
 
 
 def fitted_amplitudes(
@@ -190,8 +226,8 @@ def fitted_amplitudes(
     Returns:
         (batch, frames, bins).
     """
-    filters, wide = (tensor.to(mel.device) for tensor in _small_filterbank(params))
+    filters = _small_filterbank(params, mel.device)
     floor = 1e-4 * mel.amax((1, 2), keepdim=True) + 1e-12
     # The bounds keep what was nearly silent from taking over in one step.
-    ratio = ((mel + floor) / (current @ filters + floor)).clamp_(0.25, 4)
-    return torch.where(wide, current * (ratio @ filters.T) / filters.sum(1).clamp(min=1e-6), magnitudes)
+    ratio = ((mel + floor) / filters.to_bands(current).add_(floor)).clamp_(0.25, 4)
+    return torch.where(filters.wide, filters.to_bins(ratio).mul_(current).div_(filters.total), magnitudes)

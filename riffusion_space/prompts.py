@@ -7,13 +7,18 @@ The weight syntax is that of the Stable Diffusion web UIs: ``(word)`` is 1.1, ``
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from riffusion_space.stages import stage
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     from riffusion_space.checkpoints import Checkpoint
 
@@ -22,6 +27,9 @@ MAX_WEIGHT = 10.0
 _MAX_DEPTH = 16  # deeper brackets are taken as they stand
 _PAIRS = {"(": ")", "[": "]"}
 _FACTOR = {"(": 1.1, "[": 1 / 1.1}
+MAX_KEPT = 64  # prompts whose embeddings are kept, the latest asked for
+_ENCODING = threading.Lock()
+_KEPT: WeakKeyDictionary[CLIPTextModel, OrderedDict[tuple, torch.Tensor]] = WeakKeyDictionary()
 _EXPLICIT = re.compile(r":\s*([+-]?\d*\.?\d+)\s*$")
 
 
@@ -31,12 +39,12 @@ class WeightedText:
     weight: float
 
 
-def check_prompt(name: str, text: str, required: bool = False) -> None:
-    """Raise ValueError for a prompt that is no text, too long, too heavily weighted, or empty where one is required."""
+def check_prompt(name: str, text: str) -> None:
+    """Raise ValueError for a prompt that is no text, too long or too heavily weighted. An empty one asks for nothing in
+    particular.
+    """
     if not isinstance(text, str):
         raise ValueError(f"expected {name} to be text, got {type(text).__name__}")
-    if required and not text.strip():
-        raise ValueError(f"expected {name} to say what to play, such as 'church bells', got an empty text")
     if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r" for char in text):
         raise ValueError(f"expected {name} without control characters")
     if len(text) > MAX_CHARACTERS:
@@ -105,6 +113,7 @@ def _tokens(tokenizer: CLIPTokenizer, prompt: str) -> tuple[list[int], list[floa
     return ids, weights
 
 
+@stage("text")
 def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
     """Embeddings of prompts, all as long as the longest: (prompts, chunks * 77, width) in the checkpoint's dtype.
 
@@ -114,10 +123,35 @@ def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
     """
     import torch
 
+    rows = [_encoded(checkpoint, prompt) for prompt in prompts]
+    chunks = max(len(row) for row in rows)
+    empty = _encoded(checkpoint, "")
+    filled = [torch.cat([row, empty.expand(chunks - len(row), -1, -1)]) for row in rows]
+    return torch.stack(filled).flatten(1, 2).to(checkpoint.device, checkpoint.dtype)
+
+
+def _encoded(checkpoint: Checkpoint, prompt: str) -> torch.Tensor:
+    """A prompt's chunks (chunks, tokens, width) on the text encoder's device, kept for the next time."""
+    encoder = checkpoint.text_encoder
+    with _ENCODING:  # a tokenizer is for one thread at a time
+        # Fine-tuning changes the weights in their place, LoRAs put others there.
+        state = (encoder.training, sum(weight._version for weight in encoder.parameters()),
+                 tuple(tuple(lora.values()) for lora in checkpoint.loras.settings))
+        kept = _KEPT.setdefault(encoder, OrderedDict())
+        if (key := (prompt, state)) not in kept:
+            kept[key] = _encode(checkpoint, prompt)
+            if len(kept) > MAX_KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key]
+
+
+def _encode(checkpoint: Checkpoint, prompt: str) -> torch.Tensor:
+    import torch
+
     tokenizer, encoder = checkpoint.tokenizer, checkpoint.text_encoder
     room = encoder.config.max_position_embeddings - 2  # a tokenizer need not say
-    parsed = [_tokens(tokenizer, prompt) for prompt in prompts]
-    chunks = max(1, *(-(-len(ids) // room) for ids, _ in parsed))
+    ids, values = _tokens(tokenizer, prompt)
     start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if pad is None:
         pad = end
@@ -125,17 +159,15 @@ def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
     def chunk(ids: list[int]) -> list[int]:
         return [start, *ids, end, *[pad] * (room - len(ids))]
 
-    rows = [chunk(ids[c * room : (c + 1) * room]) for ids, _ in parsed for c in range(chunks)]
+    first = range(0, max(1, len(ids)), room)
     with torch.inference_mode():
-        tokens = torch.tensor([chunk([]), *rows], device=checkpoint.device)
+        tokens = torch.tensor([chunk([]), *(chunk(ids[at : at + room]) for at in first)], device=encoder.device)
         hidden = encoder(tokens).last_hidden_state
-    weights = torch.ones(len(rows), room + 2, 1, dtype=torch.float32)
-    for index, (_, values) in enumerate(parsed):
-        for c in range(chunks):
-            part = values[c * room : (c + 1) * room]
-            weights[index * chunks + c, 1 : 1 + len(part), 0] = torch.tensor(part)
-    empty, hidden = hidden[:1].float(), hidden[1:].float()
-    weighted = empty + (hidden - empty) * weights.to(hidden.device)
-    # Where the weight is 1 the embedding stays bit for bit what the encoder said.
-    hidden = torch.where(weights.to(hidden.device) == 1, hidden, weighted)
-    return hidden.reshape(len(prompts), chunks * (room + 2), -1).to(checkpoint.dtype)
+        weights = torch.ones(len(first), room + 2, 1)
+        for row, at in zip(weights, first):
+            part = values[at : at + room]
+            row[1 : 1 + len(part), 0] = torch.tensor(part)
+        weights = weights.to(hidden.device)
+        empty, said = hidden[:1].float(), hidden[1:].float()
+        # Where the weight is 1 the embedding stays bit for bit what the encoder said.
+        return torch.where(weights == 1, said, empty + (said - empty) * weights)

@@ -47,6 +47,11 @@ def names() -> tuple[str, ...]:
     return tuple(seed.name for seed in built_in())
 
 
+def is_picture(path: str | Path) -> bool:
+    """Whether a file is a picture by its name, and not a sound."""
+    return Path(path).suffix.lower() in _IMAGE_SUFFIXES
+
+
 def load_seed_image(source: str | Path | Image.Image, params: SpectrogramParams) -> Image.Image:
     """A seed image as a mono spectrogram, RGB, of ``params.num_frequencies`` rows and 512 columns.
 
@@ -79,7 +84,7 @@ def _open(source: str | Path, params: SpectrogramParams) -> Image.Image:
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"expected a seed image out of {', '.join(names())}, or a file, got {str(source)!r}")
-    if path.suffix.lower() not in _IMAGE_SUFFIXES:
+    if not is_picture(path):
         clip_s = CLIP_COLUMNS / params.columns_per_second
         wave = read_audio(path, only_seconds=clip_s).to_mono().resampled(params.sample_rate)
         return encode(Waveform(wave.samples[:, : CLIP_COLUMNS * params.hop_length], wave.sample_rate), params)

@@ -100,6 +100,11 @@ class SpectrogramParams:
         return self.sample_rate * self.step_size_ms // 1000
 
     @property
+    def step_s(self) -> float:
+        """Seconds from one column to the next."""
+        return self.hop_length / self.sample_rate
+
+    @property
     def win_length(self) -> int:
         """Samples in the Hann window."""
         return self.sample_rate * self.window_duration_ms // 1000

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MODELS = ("unet", "vae", "text_encoder")
+FEW_STEPS_FILE = "few_steps.safetensors"
 
 # Every other file of a repository (single-file copies, safety checker, traced models) stays where it is.
 _SMALL_FILES = re.compile(
-    r"model_index\.json|riffusion\.json"
+    r"model_index\.json|riffusion\.json|few_steps\.safetensors"
     r"|(unet|vae|text_encoder)/config\.json"
     r"|scheduler/scheduler_config\.json"
     r"|tokenizer/[^/]+\.(json|txt)"
@@ -160,8 +161,8 @@ def _more_than_tensors(path: Path, found: str) -> str:
     return f"{path.parent.name}/{path.name} was refused: expected a pickle of tensors only, found {found}."
 
 
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits that tell the weights of a checkpoint's folder from others.
+def fingerprint(folder: Path, few_steps: bool = False) -> str:
+    """16 hexadecimal digits that tell the weights of a checkpoint's folder from others, with its LoRA for few steps.
 
     SHA-256 over each file's name, size and content; of a file beyond 16 MiB, 256 evenly spaced pieces of
     64 KiB stand for the content. Training moves every layer, so the pieces see it, and gigabytes need not be
@@ -169,7 +170,8 @@ def fingerprint(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     names = list_files(folder)
-    for name in (file for model in MODELS for file in weight_files(names, model)):
+    merged = [name for name in names if few_steps and name == FEW_STEPS_FILE]
+    for name in (*(file for model in MODELS for file in weight_files(names, model)), *merged):
         size = (folder / name).stat().st_size
         digest.update(f"{name}\0{size}\0".encode())
         with (folder / name).open("rb") as file:

@@ -1,0 +1,334 @@
+"""Music that goes on without end, a chunk at a time: explicit state in, chunk and state out.
+
+    state = StreamState(seed=7)
+    chunk, state = next_chunk(pipe, state, StreamRequest("techno, 130 bpm"))
+
+Every chunk is painted to the right of what was painted last, which the model sees and keeps (as ``denoise`` keeps what
+has no strength; Lugmayr et al., "RePaint", 2022). A state can be kept, copied, written to bytes and gone on from twice:
+to change what is queued but not yet heard, go on from the state before it.
+
+What is heard lags a third of a second behind what is painted, so that the sound at the end of a chunk is found with
+what follows in view; the next chunk's phase is found with the last samples pinned, and takes over within 20 ms from the
+sound that went on from them. The level has one gain that moves over a chunk by two decibels up or three down at most.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from riffusion_space.arguments import MAX_SEED, check_arguments, check_number
+from riffusion_space.audio import Waveform
+from riffusion_space.codec import pixels_to_amplitudes
+from riffusion_space.denoise import Canvas, denoise
+from riffusion_space.latents import decode_latents
+from riffusion_space.phase import Kept, reconstruct
+from riffusion_space.pipeline import slerp
+from riffusion_space.prompts import embed_prompts
+from riffusion_space.request import Progress, Request
+from riffusion_space.seed_images import load_seed_image
+from riffusion_space.tempo import with_tempo
+
+if TYPE_CHECKING:
+    import threading
+
+    from riffusion_space.pipeline import RiffusionPipeline
+
+LIVE_STEPS = 10  # what two cores keep up with on the embedded checkpoint
+MIN_STEPS = 4
+CHUNK = 32  # latent columns: 2.56 s
+_CONTEXT = 24  # latent columns of what was played that the model sees
+_HELD = 4  # latent columns that are painted but not yet heard
+_KNOWN = 4  # latent columns whose sound is pinned
+_MARGIN = 4  # latent columns before those, for the decoder's sake
+_JOIN_S = 0.02
+_CEILING = 0.9  # of full scale: louder samples are bent, not cut
+_LEVEL = 0.12  # root mean square that the gain moves to
+_UP, _DOWN = 10 ** (2 / 20), 10 ** (-3 / 20)  # how far the gain moves in a chunk
+_MOVING = 22_050  # samples in which it does
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """What is to be heard from the next chunk on.
+
+    Attributes:
+        prompt: what to play; a change is reached over ``transition`` chunks, embeddings interpolated linearly.
+        negative_prompt: what to stay away from.
+        wildness: 0 paints every chunk from the same noise, 1 from its own; between them the seed walks.
+        transition: chunks over which a new prompt is reached, 1 to 32; 1 is at once.
+        steps: denoising steps; None takes ``LIVE_STEPS``.
+        guidance, scheduler: None takes what suits the checkpoint.
+        seed_image: a loop that gives tempo and key, as in ``text2audio``; strength: how far to go from it.
+        bpm, key: told to the checkpoint in words, where the prompt does not.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    wildness: float = 0.5
+    transition: int = 1
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+    seed_image: str | Path | None = None
+    strength: float = 0.75
+    bpm: float | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StreamState:
+    """All that the next chunk depends on besides the request: the same state and request make the same chunk.
+
+    Attributes:
+        seed: that the noise walks from.
+        chunks: made so far.
+        latents: (1, channels, rows, up to 24), the last that were painted.
+        samples: (n,), sound that is pinned and its first 20 ms beyond what was heard, before the gain.
+        gain: at the end of the last chunk; 0 before the first sound.
+        blend: share of each prompt in the last chunk, adding up to 1.
+        target, remaining: the prompt that is being reached and in how many chunks.
+        beat, beat_name: latents (1, channels, rows, 64) of the seed image, and its name.
+    """
+
+    seed: int = 0
+    chunks: int = 0
+    latents: torch.Tensor | None = None
+    samples: torch.Tensor | None = None
+    gain: float = 0.0
+    blend: Mapping[str, float] = field(default_factory=dict)
+    target: str = ""
+    remaining: int = 0
+    beat: torch.Tensor | None = None
+    beat_name: str = ""
+
+    def to_bytes(self) -> bytes:
+        """The state in safetensors' format, about half a megabyte."""
+        tensors = {name: value.contiguous() for name in ("latents", "samples", "beat")
+                   if (value := getattr(self, name)) is not None}
+        plain = {name: getattr(self, name) for name in
+                 ("seed", "chunks", "gain", "blend", "target", "remaining", "beat_name")}
+        text = json.dumps({"format": _FORMAT, **plain}).encode()
+        return save({**tensors, "state": torch.frombuffer(bytearray(text), dtype=torch.uint8)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StreamState:
+        """What :meth:`to_bytes` wrote. Raises ValueError for anything else."""
+        try:
+            tensors = load(data)
+            plain = json.loads(tensors.pop("state").numpy().tobytes())
+            if plain.pop("format") == _FORMAT:
+                return cls(**plain, **tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError("expected the bytes of a stream's state, got something else") from error
+        raise ValueError("expected the bytes of a stream's state of this version, got those of another")
+
+
+@dataclass(frozen=True, eq=False)
+class StreamChunk:
+    """A chunk to play right after the one before it.
+
+    Attributes:
+        audio: mono, 2.56 s.
+        pixels: uint8 (bands, 256), the spectrogram of just that sound.
+        start: of its first sample in the stream.
+        blend: share of each prompt in it.
+        steps: that it was denoised in.
+        took_s: seconds that making it took, waiting for the device not included.
+        state: to go on from, after it.
+    """
+
+    audio: Waveform
+    pixels: np.ndarray
+    start: int
+    blend: Mapping[str, float]
+    steps: int
+    took_s: float
+    state: StreamState
+
+
+def check_request(pipe: RiffusionPipeline, request: StreamRequest) -> None:
+    """Raise ValueError, one sentence, for a request that cannot be played."""
+    check_arguments(pipe.config, prompt=request.prompt, negative_prompt=request.negative_prompt, steps=request.steps,
+                    guidance=request.guidance, scheduler=request.scheduler, seed_image=request.seed_image,
+                    strength=request.strength, bpm=request.bpm, key=request.key, wildness=request.wildness,
+                    transition=request.transition)
+
+
+def usual_steps(pipe: RiffusionPipeline, request: StreamRequest) -> int:
+    """The steps that a chunk gets when there is time."""
+    return request.steps or min(LIVE_STEPS, pipe.checkpoint.recommended.steps, pipe.config.max_steps)
+
+
+def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest, *,
+               progress: Progress | None = None,
+               cancel: threading.Event | None = None) -> tuple[StreamChunk, StreamState]:
+    """The chunk that follows ``state``, and the state after it.
+
+    Raises ValueError for a request that cannot be played, Cancelled soon after ``cancel`` is set; the state is as good
+    as before.
+    """
+    check_request(pipe, request)
+    check_number("the stream's seed", state.seed, 0, MAX_SEED)
+    recommended = pipe.checkpoint.recommended
+    steps = usual_steps(pipe, request)
+    with pipe._request(progress, cancel) as turn:
+        started = time.perf_counter()
+        state = _turned_to(state, request)
+        state = _with_beat(pipe, state, request, turn)
+        canvas = _canvas(pipe, state, request)
+        latents = denoise(pipe.checkpoint, canvas, canvas.noise.shape[-1], request.scheduler or recommended.scheduler,
+                          steps, _chunk_seed(state),
+                          lambda step, of: turn.report(0.8 * step / of, f"Step {step} of {of}"), cancel).cpu()
+        pixels, sound = _sounding(pipe, latents, state, turn)
+        samples, gain = _levelled(sound[: CHUNK * pipe.grid.scale * pipe.params.hop_length], state.gain)
+        hop, known = pipe.params.hop_length, _KNOWN * pipe.grid.scale * pipe.params.hop_length
+        join, heard = round(_JOIN_S * pipe.params.sample_rate), len(samples)
+        after = replace(state, chunks=state.chunks + 1, latents=latents[..., -_CONTEXT:].clone(), gain=gain,
+                        samples=sound[heard - known : heard + join].clone())
+        chunk = StreamChunk(Waveform(samples[None], pipe.params.sample_rate), pixels[:, : heard // hop].numpy(),
+                            state.chunks * heard, dict(state.blend), steps, time.perf_counter() - started, after)
+        return chunk, after
+
+
+def stream(pipe: RiffusionPipeline, request: StreamRequest, state: StreamState | None = None, *,
+           adapt: bool = True, cancel: threading.Event | None = None) -> Generator[StreamChunk, StreamRequest | None]:
+    """Chunks without end. ``send`` a request to be heard from the next chunk on.
+
+    Args:
+        state: to go on from; a new one otherwise.
+        adapt: take fewer steps, down to 4, when chunks take longer to make than to play, and more again when there is
+            time.
+        cancel: when set, Cancelled is raised within a denoising step.
+    """
+    check_request(pipe, request)
+    state = state or StreamState()
+    steps: int | None = None
+    while True:
+        wanted = usual_steps(pipe, request)
+        steps = wanted if steps is None or not adapt else min(steps, wanted)
+        chunk, state = next_chunk(pipe, state, replace(request, steps=steps), cancel=cancel)
+        if adapt:
+            steps = paced_steps(steps, wanted, chunk.took_s, chunk.audio.duration_s)
+        request = (yield chunk) or request
+
+
+def paced_steps(steps: int, wanted: int, took_s: float, chunk_s: float) -> int:
+    """Steps for the next chunk after one of ``steps`` took ``took_s`` to make and ``chunk_s`` to play.
+
+    >>> paced_steps(10, 10, 1.5, 2.56), paced_steps(10, 10, 4.0, 2.56), paced_steps(5, 10, 1.0, 2.56)
+    (10, 5, 6)
+    """
+    if took_s > 0.9 * chunk_s:
+        return max(min(MIN_STEPS, wanted), int(steps * 0.8 * chunk_s / took_s))
+    return min(wanted, steps + (took_s * (steps + 1) / steps < 0.75 * chunk_s))
+
+
+def _turned_to(state: StreamState, request: StreamRequest) -> StreamState:
+    """The state with the share that each prompt has in the next chunk."""
+    target = with_tempo(request.prompt, request.bpm, request.key)
+    if not state.blend:
+        return replace(state, blend={target: 1.0}, target=target, remaining=0)
+    remaining = request.transition if target != state.target else state.remaining
+    if remaining == 0:
+        return replace(state, blend={target: 1.0}, target=target)
+    step = 1 / remaining
+    blend = {prompt: share * (1 - step) for prompt, share in state.blend.items() if remaining > 1}
+    blend[target] = blend.get(target, 0.0) + step
+    return replace(state, blend=blend, target=target, remaining=remaining - 1)
+
+
+def _with_beat(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest, turn: Request) -> StreamState:
+    """The state with the latents of the request's seed image, which are found once."""
+    name = "" if request.seed_image is None else str(request.seed_image)
+    if name == state.beat_name:
+        return state
+    if not name:
+        return replace(state, beat=None, beat_name="")
+    loop = load_seed_image(request.seed_image, pipe.params)
+    return replace(state, beat=pipe._looped_latents(loop, pipe.grid.window, turn).cpu(), beat_name=name)
+
+
+def _chunk_seed(state: StreamState) -> int:
+    return (state.seed + state.chunks) % (MAX_SEED + 1)
+
+
+def _canvas(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) -> Canvas:
+    """What was painted last, to be kept, and beside it what is to be painted."""
+    kept = 0 if state.latents is None else state.latents.shape[-1]
+    new = CHUNK if kept else CHUNK + _HELD
+    noise = slerp(pipe._noise(state.seed, CHUNK + _HELD), pipe._noise(_chunk_seed(state) ^ 0x5EED, CHUNK + _HELD),
+                  torch.full((CHUNK + _HELD,), float(request.wildness)))
+    noise = torch.cat((noise[..., :kept], noise[..., -new:]), -1)[None]
+    strength = torch.ones(kept + new)
+    init = None
+    if kept or state.beat is not None:
+        init = torch.zeros_like(noise)
+        init[..., :kept] = state.latents if kept else init[..., :0]
+        strength[:kept] = 0
+    if state.beat is not None:
+        first = state.chunks * CHUNK + (_HELD if kept else 0)  # where the new columns lie in the stream
+        init[..., kept:] = state.beat[..., (first + torch.arange(new)) % state.beat.shape[-1]]
+        strength[kept:] = float(request.strength)
+    prompts = list(state.blend)
+    embedded = embed_prompts(pipe.checkpoint, [*prompts, request.negative_prompt])
+    shares = torch.tensor([state.blend[prompt] for prompt in prompts]).to(embedded)
+    guidance = request.guidance
+    if guidance is None:
+        guidance = pipe.checkpoint.recommended.guidance_for(request.negative_prompt)
+    return Canvas(noise=noise, init=init, strength=strength,
+                  positive=(shares[:, None, None] * embedded[:-1]).sum(0, keepdim=True), negative=embedded[-1:],
+                  guidance=torch.tensor([float(guidance)]))
+
+
+def _sounding(pipe: RiffusionPipeline, latents: torch.Tensor, state: StreamState,
+              turn: Request) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels (bands, columns) and samples (n,) from where the stream was heard up to; both reach beyond the chunk."""
+    scale, hop = pipe.grid.scale, pipe.params.hop_length
+    first = state.samples is None
+    before = 0 if first else _HELD + _KNOWN + _MARGIN
+    seen = latents if first else latents[..., -(before + CHUNK):]
+    width = seen.shape[-1]
+    turn.report(0.8, "Painting")
+    pixels = decode_latents(seen, pipe.checkpoint, replace(pipe.grid, window=width), width * scale)[0]
+    pixels = pixels[:, 0 if first else _MARGIN * scale :]
+    mel = pixels_to_amplitudes(pixels, 1.0, pipe.params)[None]
+    seed = _chunk_seed(state)
+    finding = turn.stage(0.85, 1.0, "Finding the sound of the picture")
+    if first:
+        return pixels, reconstruct(mel, pipe.params, seed, progress=finding)[0]
+    known = _KNOWN * scale * hop
+    total = (mel.shape[-1] - 1) * hop
+    given = torch.zeros(1, total)
+    given[0, : len(state.samples)] = state.samples
+    weight = torch.zeros(total)
+    weight[:known] = 1
+    found = reconstruct(mel, pipe.params, seed, kept=Kept(given, weight), progress=finding)[0, known:]
+    beyond = state.samples[known:]
+    fade = (torch.arange(len(beyond)) + 0.5) / len(beyond)
+    found[: len(beyond)] = torch.lerp(beyond, found[: len(beyond)], fade)
+    return pixels[:, _KNOWN * scale :], found
+
+
+def _levelled(sound: torch.Tensor, gain: float) -> tuple[np.ndarray, float]:
+    """Samples (n,) at a level that moves slowly, and the gain at their end."""
+    rms = float(sound.square().mean().sqrt())
+    wanted = _LEVEL / rms if rms > 0 else gain  # silence tells nothing
+    end = wanted if gain == 0 else float(np.clip(wanted, gain * _DOWN, gain * _UP))
+    moving = min(len(sound), _MOVING)
+    ramp = np.full(len(sound), end, np.float32)
+    ramp[:moving] = np.linspace(gain or end, end, moving)
+    samples = sound.numpy() * ramp
+    over = np.maximum(np.abs(samples) - _CEILING, 0)
+    bent = np.sign(samples) * (_CEILING + (1 - _CEILING) * np.tanh(over / (1 - _CEILING)))
+    return np.where(over > 0, bent, samples).astype(np.float32), end
