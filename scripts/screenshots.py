@@ -39,7 +39,11 @@ def take(page: Page, name: str) -> None:
     expect(page.get_by_alt_text("Spectrogram of the result").locator("visible=true")).to_be_visible(timeout=WAIT_MS)
     page.locator(".masthead").scroll_into_view_if_needed()
     page.mouse.move(0, 0)
-    page.wait_for_timeout(2000)  # the waveform is drawn after the file has been fetched
+    page.wait_for_timeout(1000)  # the axes are drawn after the file has been fetched
+    shoot(page, name)
+
+
+def shoot(page: Page, name: str) -> None:
     path = FOLDER / f"{name}.png"
     page.screenshot(path=path, full_page=True)
     with Image.open(path) as image:
@@ -73,6 +77,20 @@ def interpolate(browser: Browser) -> None:
     take(page, "interpolate")
 
 
+def live(browser: Browser) -> None:
+    page = open_page(browser, DESKTOP, "dark")
+    page.get_by_role("tab", name="Live").click()
+    prompt = page.get_by_label("Prompt", exact=True).locator("visible=true")
+    for text in ("techno, 130 bpm", "jazz piano", "ambient synth pad"):
+        prompt.fill(text)
+        page.get_by_role("button", name="Add to the queue").click()
+    page.locator(".live .hold input").fill("8")
+    page.get_by_label("Play without an end").click()
+    expect(page.locator(".live .hearing")).to_have_text("jazz piano", timeout=WAIT_MS)
+    page.wait_for_timeout(1500)
+    shoot(page, "live")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
@@ -80,3 +98,4 @@ if __name__ == "__main__":
         text_to_audio(browser, "phone", PHONE, "dark")
         interpolate(browser)
         audio_to_audio(browser)
+        live(browser)

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
-from riffusion_space.audio import SUFFIXES, read_audio
-from riffusion_space.codec import encode
-from riffusion_space.ui import picture
 from riffusion_space.ui.components import (
-    OTHER_AUDIO,
-    PRIVATE,
-    WAVEFORM,
     Result,
     Sampling,
+    TaskTab,
     chosen,
     connect,
     examples,
     negative_prompt_box,
     prompt_box,
     seed_box,
-    spectrogram,
     strength_slider,
 )
-from riffusion_space.ui.worker import Made, Worker, sentence
+from riffusion_space.ui.original import Original, example_files
+from riffusion_space.ui.words import word_picker
+from riffusion_space.ui.worker import Made, Worker
 
-EXAMPLES_DIR = Path(__file__).resolve().parents[2] / "assets" / "examples"
-_EXAMPLE_PROMPTS = (("music box", "church organ"), ("techno", "steel drums"))  # in turn for the files in EXAMPLES_DIR
+_EXAMPLE_PROMPTS = (("music box", "church organ", ""), ("techno", "steel drums", ""))  # in turn for the example files
 
 
-def build(worker: Worker) -> Sampling:
+def build(worker: Worker, sampling: Sampling) -> TaskTab:
     """Place the tab's components and its endpoint, /audio2audio."""
 
     async def audio2audio(
@@ -50,13 +44,14 @@ def build(worker: Worker) -> Sampling:
 
         Args:
             audio: a file of nearly any format: WAV, MP3, FLAC, OGG, M4A, WebM.
-            prompt: what it should become, such as "music box".
+            prompt: what it should become, such as "music box"; empty makes a variation.
             negative_prompt: what to stay away from.
             strength: how far to go from the input: 0 gives it back, 1 ignores it.
-            seed: 0 to 4294967295; empty draws one, which the settings tell.
-            steps: denoising steps; empty takes what suits the checkpoint, likewise for guidance and scheduler.
-            guidance: how closely to follow the prompt.
-            scheduler: dpm++, unipc, euler, euler a, ddim, pndm or lms.
+            seed: a whole number from 0 to 4294967295; left out, one is drawn, which the settings tell.
+            steps: denoising steps, from 1; more is finer and slower; left out, what suits the checkpoint.
+            guidance: how closely to follow the prompt, 0 to 30; 1 is twice as fast and ignores negative_prompt;
+                left out, what suits the checkpoint.
+            scheduler: dpm++, unipc, euler, euler a, ddim, pndm or lms; recommended is what suits the checkpoint.
 
         Returns:
             The sound, a picture of its spectrogram, and the settings that make it again.
@@ -67,44 +62,30 @@ def build(worker: Worker) -> Sampling:
                                 strength=strength, seed=seed, steps=steps, guidance=guidance,
                                 scheduler=chosen(scheduler))
 
-    def show(audio: str | None) -> dict[str, Any]:
-        """The spectrogram of what was uploaded, or a sentence on why it has none."""
-        if audio is None:
-            return gr.update(value=None, visible=False)
-        try:
-            wave = read_audio(audio, worker.config.max_seconds)
-        except ValueError as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
-        return gr.update(value=picture.draw(encode(wave.to_mono())), visible=True)
-
     result = Result.build()
     with gr.Row():
         with gr.Column():
-            audio = gr.Audio(label="Original", type="filepath", sources=["upload", "microphone"], buttons=[],
-                             waveform_options=WAVEFORM, elem_id="original")
-            other = gr.UploadButton("Another kind of file: WebM, MP4, CAF", file_types=OTHER_AUDIO, size="sm")
-            original = spectrogram("Spectrogram of the original", visible=False)
-            prompt = prompt_box("Prompt", "what it should become")
+            original = Original.build()
+            prompt = prompt_box("Prompt", "what it should become; empty for a variation")
             strength = strength_slider(0.55, "How far to go from the original: 0.4 is light, 0.55 heavy")
             place = gr.Column()
+            words = word_picker(prompt)
             with gr.Accordion("Advanced", open=False):
                 negative_prompt = negative_prompt_box()
                 seed = seed_box("Seed", result)
-                sampling = Sampling.build()
         with gr.Column():
             result.render()
-    other.upload(lambda file: file, other, audio, **PRIVATE)
-    audio.change(show, audio, original, api_visibility="private", show_progress="minimal")
-    inputs = [audio, prompt, negative_prompt, strength, seed, sampling.steps, sampling.guidance, sampling.scheduler]
+    original.show(worker)
+    inputs = [original.audio, prompt, negative_prompt, strength, seed, sampling.steps, sampling.guidance,
+              sampling.scheduler]
     with place:
-        press = connect(audio2audio, inputs, [prompt], result)
+        press = connect(worker, audio2audio, inputs, [prompt], result, seed)
         if rows := _examples():
-            labels = [f"{Path(file).stem.replace('-', ' ')} → {text}" for file, text in rows]
-            examples(rows, [audio, prompt], press, labels)
-    return sampling
+            labels = [f"{Path(file).stem.replace('-', ' ')} → {text or 'a variation'}" for file, text in rows]
+            examples(rows, [original.audio, prompt], press, labels)
+    return TaskTab.of(audio2audio, inputs, original.audio, result, words)
 
 
 def _examples() -> list[list[str]]:
     """A file and a prompt, for whatever sounds are in the folder."""
-    files = sorted(path for path in EXAMPLES_DIR.glob("*") if path.suffix in SUFFIXES)
-    return [[str(file), text] for file, texts in zip(files, cycle(_EXAMPLE_PROMPTS)) for text in texts]
+    return [[file, text] for file, texts in zip(example_files(), cycle(_EXAMPLE_PROMPTS)) for text in texts]

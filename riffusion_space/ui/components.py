@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.components import Component
@@ -13,6 +14,11 @@ from PIL import Image
 from riffusion_space.schedulers import SCHEDULERS
 from riffusion_space.seed_images import SeedImage, built_in
 from riffusion_space.ui import picture
+from riffusion_space.ui.loops import hear_loop
+from riffusion_space.ui.player import FROM_FILES, player
+
+if TYPE_CHECKING:
+    from riffusion_space.ui.worker import Worker
 
 # The page's own wiring: no endpoint, no waiting in line.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
@@ -21,7 +27,9 @@ OTHER_AUDIO = [".webm", ".mp4", ".caf"]  # which browsers do not count as audio
 
 WAVEFORM = gr.WaveformOptions(waveform_color="#8c7f66", waveform_progress_color="#c28f1f")
 
-_RECOMMENDED, _NONE = "recommended", "none"
+_VARIATIONS = 4  # as many as stand side by side
+
+_RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
@@ -31,12 +39,22 @@ _SCROLL_TO_RESULT = """() => {
     const result = [...document.querySelectorAll('.result')].find((block) => block.offsetParent);
     setTimeout(() => result?.scrollIntoView({behavior: 'smooth', block: 'nearest'}), 100);
 }"""
-_BUSY, _IDLE = f"() => [{_HIDE}, {_SHOW}, {_SHOW}]", f"() => [{_SHOW}, {_HIDE}, {_HIDE}]"
+# A button that is on its way back, because what it made before has just ended, is waited for.
+_PRESS = """async () => {
+    for (let tries = 0; tries < 50; tries += 1) {
+        const button = document.getElementById('ID');
+        if (button) return button.click();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+}"""
+_BUSY = f"() => [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}]"
+_IDLE = f"() => [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}]"
+_LOOK_S = 0.7
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Steps, guidance and scheduler; left blank, they are what the checkpoint recommends."""
+    """Steps, guidance and scheduler, for all tabs; left blank, they are what the checkpoint recommends."""
 
     steps: gr.Number
     guidance: gr.Number
@@ -61,13 +79,11 @@ class SeedImagePicker:
     @classmethod
     def build(cls) -> SeedImagePicker:
         seeds = built_in()
-        thumbnails = gr.Gallery(
-            [(_thumbnail(seed), seed.name) for seed in seeds],
-            show_label=False, columns=3, height="auto", allow_preview=False, interactive=False, buttons=[],
-            elem_classes="seed-images",
-        )
-        choices = [_NONE, *((f"{seed.name}: {seed.description}, {seed.bpm:g} bpm", seed.name) for seed in seeds)]
+        thumbnails = seed_thumbnails(seeds)
+        choices = [NONE, *((f"{seed.name}: {seed.description}, {seed.bpm:g} bpm", seed.name) for seed in seeds)]
         name = gr.Dropdown(choices, label="Built in")
+        heard = player("Loop", "Spectrogram of the loop", save=False, visible=False, elem_classes="small")
+        name.change(hear_loop, name, heard, **PRIVATE)
         file = gr.File(label="Or of your own: a sound, or a spectrogram 512 pixels high",
                        file_types=["image", "audio", *OTHER_AUDIO], height=140)
 
@@ -78,36 +94,96 @@ class SeedImagePicker:
         return cls(name, file)
 
 
+def seed_thumbnails(seeds: Sequence[SeedImage]) -> gr.Gallery:
+    """Small pictures of loops, to select one by its index."""
+    return gr.Gallery(
+        [(_thumbnail(seed), seed.name) for seed in seeds],
+        show_label=False, columns=3, height="auto", allow_preview=False, interactive=False, buttons=[],
+        elem_classes="seed-images",
+    )
+
+
 def _thumbnail(seed: SeedImage) -> Image.Image:
     with Image.open(seed.path) as image:
         return picture.thumbnail(image)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """What was made. The components exist before they are placed, because settings further up refer to them."""
+    """What was made. The components exist before they are placed, because settings further up refer to them.
 
+    The page shows the player; the sound and its picture are what the endpoints give, and what it plays. What is made
+    without the model has no settings. ``actions`` is a place for what can be done with it, there once there is a
+    result; ``made`` the event that makes one.
+    """
+
+    player: gr.HTML
     sound: gr.Audio
     picture: gr.Image
-    caption: gr.HTML
-    settings: gr.JSON
+    actions: gr.Row
+    settings: gr.JSON | None = None
+    caption: gr.HTML | None = None
+    made: gr.events.Dependency | None = None
 
     @classmethod
-    def build(cls) -> Result:
-        return cls(
-            gr.Audio(label="Result", elem_classes="result", interactive=False, buttons=["download"],
-                     waveform_options=WAVEFORM, render=False),
-            spectrogram("Spectrogram of the result", render=False),
-            gr.HTML(elem_classes="caption", visible=False, render=False),
-            gr.JSON(label="Settings", show_label=False, render=False),
+    def build(cls, alt: str = "Spectrogram of the result", with_settings: bool = True) -> Result:
+        result = cls(
+            player("Result", alt, elem_classes="result", render=False),
+            *unseen("Result", alt, render=False),
+            gr.Row(visible=False, render=False, elem_classes="actions"),
         )
+        if with_settings:
+            result.caption = gr.HTML(elem_classes="caption", visible=False, render=False)
+            result.settings = gr.JSON(label="Settings", show_label=False, render=False)
+        return result
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What the task that makes it gives."""
+        return [self.sound, self.picture, *([self.settings] if self.settings else [])]
 
     def render(self) -> None:
+        self.player.render()
+        if self.caption:
+            self.caption.render()
+        self.actions.render()
         self.sound.render()
-        self.caption.render()
         self.picture.render()
-        with gr.Accordion("Settings that make it again", open=False):
-            self.settings.render()
+        if self.settings:
+            with gr.Accordion("Settings that make it again", open=False):
+                self.settings.render()
+
+    def follow(self, made: gr.events.Dependency) -> None:
+        """Show what ``made`` makes."""
+        self.made = made
+        made.success(None, self.outputs, self.player, js=FROM_FILES, **PRIVATE)
+        made.success(None, None, self.actions, js=f"() => ({_SHOW})", **PRIVATE)
+        if self.settings:
+            made.success(_caption, self.settings, self.caption, **PRIVATE)
+
+
+@dataclass(frozen=True)
+class TaskTab:
+    """What a task's tab shares with the rest of the page.
+
+    ``fields`` are its inputs by the names that the settings of a result give them; ``takes`` is where a sound that
+    comes from another tab goes.
+    """
+
+    task: str
+    fields: dict[str, Component]
+    takes: gr.Audio | gr.File
+    result: Result
+    words: gr.HTML | None
+    folded: gr.Accordion | None  # what hides ``takes``
+
+    @classmethod
+    def of(cls, task: Callable[..., Any], inputs: Sequence[Component], takes: gr.Audio | gr.File, result: Result,
+           words: gr.HTML | None, folded: gr.Accordion | None = None, **fields: Component) -> TaskTab:
+        """From an endpoint's function and its inputs; ``fields`` are those that are behind an unseen input."""
+        named = dict(zip(inspect.signature(task).parameters, inputs))
+        seen = {name: field for name, field in named.items() if not isinstance(field, (gr.Audio, gr.File, gr.JSON))}
+        return cls(task.__name__, seen | fields, takes, result, words, folded)
 
 
 def spectrogram(label: str, **options: Any) -> gr.Image:
@@ -116,9 +192,15 @@ def spectrogram(label: str, **options: Any) -> gr.Image:
                     buttons=["download", "fullscreen"], elem_classes="spectrogram", **options)
 
 
+def unseen(label: str, picture_label: str, **options: Any) -> tuple[gr.Audio, gr.Image]:
+    """What an endpoint gives, where the page shows a :func:`player` of it."""
+    return (gr.Audio(label=label, interactive=False, visible=False, **options),
+            spectrogram(picture_label, visible=False, **options))
+
+
 def chosen(choice: str | None) -> str | None:
     """The pipeline's argument for a choice in a dropdown."""
-    return None if choice in (_RECOMMENDED, _NONE) else choice
+    return None if choice in (_RECOMMENDED, NONE) else choice
 
 
 def prompt_box(label: str, placeholder: str, **options: Any) -> gr.Textbox:
@@ -139,13 +221,13 @@ def blank_number(label: str, placeholder: str, **options: Any) -> gr.Number:
     return gr.Number(label=label, placeholder=placeholder, **options)
 
 
-def clear_blank_numbers(app: gr.Blocks) -> None:
+def clear_blank_numbers(app: gr.Blocks) -> gr.events.Dependency:
     """Show blank numbers as blank: a gr.Number that is None becomes 0 in the browser when it is first shown."""
     numbers = [block for block in app.blocks.values() if isinstance(block, gr.Number) and block.value is None]
-    app.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill('')", **PRIVATE)
+    return app.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill('')", **PRIVATE)
 
 
-def _blanks_to_null(inputs: Sequence[Component]) -> str:
+def blanks_to_null(inputs: Sequence[Component]) -> str:
     """JavaScript that sends numbers shown as blank as None."""
     numbers = [index for index, component in enumerate(inputs) if isinstance(component, gr.Number)]
     return (
@@ -163,32 +245,78 @@ def seed_box(label: str, result: Result, key: str = "seed", placeholder: str = "
     return seed
 
 
-def connect(
-    task: Callable[..., Any], inputs: Sequence[Component], prompts: Sequence[gr.Textbox], result: Result
-) -> str:
+# Inputs, the output or outputs, and the JavaScript from these to those.
+Before = tuple[Sequence[Component], Component | Sequence[Component], str]
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A request's event, the button that cancels it, and JavaScript that presses the one that makes it."""
+
+    made: gr.events.Dependency
+    cancel: gr.Button
+    press: str
+
+
+def wire(
+    worker: Worker, task: Callable[..., Any], inputs: Sequence[Component], prompts: Sequence[gr.Textbox],
+    outputs: Sequence[Component], label: str, before: Before | None = None, public: bool = True,
+) -> Wired:
     """Place the buttons, and make ``task`` the endpoint of its name that they and Enter in a prompt call.
 
-    Returns:
-        JavaScript that presses the button, for examples.
+    ``before`` is what the browser does first, for an input that is made out of others. With ``public=False``
+    the endpoint is the page's alone.
     """
     name = task.__name__
-    generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{name}-generate")
+    generate = gr.Button(label, variant="primary", size="lg", elem_id=f"{name}-generate")
     cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id=f"{name}-cancel")
     # A place of its own, so that neither progress nor an error covers what was made before.
-    status = gr.HTML(visible=False, elem_classes="progress")
-    buttons = [generate, cancel, status]
+    with gr.Row(elem_classes="underway"):
+        status = gr.HTML(visible=False, elem_classes="progress", min_width=160)
+        sketch = gr.HTML(visible=False, elem_classes="sketch", min_width=120)
+    looking = gr.Timer(_LOOK_S, active=False)
+    looking.tick(worker.preview, None, sketch, **PRIVATE)
+    buttons = [generate, cancel, status, sketch, looking]
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
     gr.on(triggers, None, None, buttons, js=_BUSY, **PRIVATE)
-    made = gr.on(
-        triggers, task, inputs, [result.sound, result.picture, result.settings], js=_blanks_to_null(inputs),
-        api_name=name, concurrency_id="device", show_progress_on=status,
-    )
-    made.success(_caption, result.settings, result.caption, **PRIVATE)
+    call = {"fn": task, "inputs": inputs, "outputs": outputs, "js": blanks_to_null(inputs), "api_name": name,
+            "concurrency_id": "device", "show_progress_on": status,
+            "api_visibility": "public" if public else "private"}
+    if before is None:
+        made = gr.on(triggers, **call)
+    else:
+        made = gr.on(triggers, None, *before[:2], js=before[2], **PRIVATE).then(**call)
     made.success(None, None, None, js=_SCROLL_TO_RESULT, **PRIVATE)
     for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
         ended(None, None, buttons, js=_IDLE, **PRIVATE)
     cancel.click(None, None, buttons, js=_IDLE, cancels=made, **PRIVATE)
-    return f"() => document.getElementById('{name}-generate')?.click()"
+    return Wired(made, cancel, _PRESS.replace("ID", f"{name}-generate"))
+
+
+def connect(
+    worker: Worker, task: Callable[..., Any], inputs: Sequence[Component], prompts: Sequence[gr.Textbox],
+    result: Result, seed: gr.Number, before: Before | None = None,
+) -> str:
+    """Like :func:`wire`, for a task of the pipeline and its result. JavaScript that presses the button."""
+    wired = wire(worker, task, inputs, prompts, result.outputs, "Generate", before)
+    result.follow(wired.made)
+    _vary(wired, result, seed)
+    return wired.press
+
+
+def _vary(wired: Wired, result: Result, seed: gr.Number) -> None:
+    """A button that does the same again with other seeds, one after the other; each joins the visitor's results."""
+    to_come = gr.Number(0, visible=False)
+    with result.actions:
+        vary = gr.Button(f"{_VARIATIONS} variations", size="sm", min_width=0, scale=0)
+    vary.click(None, None, [to_come, seed], js=f"() => [{_VARIATIONS}, '']", **PRIVATE).then(
+        None, None, None, js=wired.press, **PRIVATE)
+    wired.made.success(None, to_come, to_come, **PRIVATE, js=f"""(left) => {{
+        if (left > 1) ({wired.press})();
+        return Math.max(left - 1, 0);
+    }}""")
+    for ended in (wired.made.failure, wired.cancel.click):
+        ended(None, None, to_come, js="() => 0", **PRIVATE)
 
 
 def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, labels: list[str] | None = None) -> None:

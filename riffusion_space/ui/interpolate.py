@@ -8,6 +8,7 @@ from riffusion_space.ui.components import (
     Result,
     Sampling,
     SeedImagePicker,
+    TaskTab,
     blank_number,
     chosen,
     connect,
@@ -17,6 +18,7 @@ from riffusion_space.ui.components import (
     seed_box,
     strength_slider,
 )
+from riffusion_space.ui.words import word_picker
 from riffusion_space.ui.worker import Made, Worker
 
 # from, to, seeds of both
@@ -29,7 +31,7 @@ _EXAMPLES = [
 ]
 
 
-def build(worker: Worker) -> Sampling:
+def build(worker: Worker, sampling: Sampling) -> TaskTab:
     """Place the tab's components and its endpoint, /interpolate."""
 
     async def interpolate(
@@ -53,18 +55,18 @@ def build(worker: Worker) -> Sampling:
 
         Args:
             prompt_a: where to start, such as "church bells".
-            prompt_b: where to end; empty keeps prompt_a and needs seed_b.
-            clips: how many clips of 5.12 s to join.
+            prompt_b: where to end, such as "jazz piano"; empty keeps prompt_a and needs seed_b.
+            clips: how many clips of 5.12 s, from 2.
             negative_prompt: what to stay away from.
-            seed: 0 to 4294967295, at the start; empty draws one, which the settings tell.
-            seed_b: at the end; empty keeps that of the start.
-            steps: denoising steps; empty takes what suits the checkpoint, likewise for guidance and scheduler.
-            guidance: how closely to follow the prompt, at the start.
-            guidance_b: at the end; empty keeps that of the start.
-            scheduler: dpm++, unipc, euler, euler a, ddim, pndm or lms.
-            seed_image: name of a built-in loop that gives every clip its tempo and key.
+            seed: at the start, 0 to 4294967295; left out, one is drawn, which the settings tell.
+            seed_b: at the end, 0 to 4294967295; left out, that of the start.
+            steps: denoising steps, from 1; more is finer and slower; left out, what suits the checkpoint.
+            guidance: how closely to follow the prompt at the start, 0 to 30; left out, what suits the checkpoint.
+            guidance_b: guidance at the end, 0 to 30; left out, that of the start.
+            scheduler: dpm++, unipc, euler, euler a, ddim, pndm or lms; recommended is what suits the checkpoint.
+            seed_image: name of a built-in loop that gives every clip its tempo and key; none for no loop.
             strength: with a seed image, how far to go from it at the start: 0 keeps it, 1 ignores it.
-            strength_b: at the end; empty keeps that of the start.
+            strength_b: strength at the end, 0 to 1; left out, that of the start.
             seed_file: a picture or sound of one's own in place of seed_image.
 
         Returns:
@@ -87,11 +89,11 @@ def build(worker: Worker) -> Sampling:
             most = worker.config.max_clips
             clips = gr.Slider(2, most, min(6, most), step=1, precision=0, label="Clips", info="5 s each")
             place = gr.Column()
+            words = word_picker(prompt_a)
             with gr.Accordion("Advanced", open=False):
                 negative_prompt = negative_prompt_box()
-                sampling = Sampling.build()
                 guidance_b = blank_number("Guidance at the end", "same")
-            with gr.Accordion("Seed image: a loop that gives tempo and key", open=False):
+            with gr.Accordion("Seed image: a loop that gives tempo and key", open=False) as loop:
                 seed_image = SeedImagePicker.build()
                 strength = strength_slider(0.75, "How far to go from the seed image: 0 keeps it, 1 ignores it")
                 strength_b = blank_number("Strength at the end", "same")
@@ -100,7 +102,7 @@ def build(worker: Worker) -> Sampling:
     inputs = [prompt_a, prompt_b, clips, negative_prompt, seed, seed_b, sampling.steps, sampling.guidance, guidance_b,
               sampling.scheduler, seed_image.name, strength, strength_b, seed_image.file]
     with place:
-        press = connect(interpolate, inputs, [prompt_a, prompt_b], result)
+        press = connect(worker, interpolate, inputs, [prompt_a, prompt_b], result, seed)
         labels = [f"{a} → {b}" if b else f"{a}, seed {start} → {end}" for a, b, start, end in _EXAMPLES]
         examples(_EXAMPLES, [prompt_a, prompt_b, seed, seed_b], press, labels)
-    return sampling
+    return TaskTab.of(interpolate, inputs, seed_image.file, result, words, loop)

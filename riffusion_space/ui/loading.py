@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from riffusion_space.config import Config
+from riffusion_space.lora import parse_loras
+from riffusion_space.request import Progress
 
 if TYPE_CHECKING:
-    from riffusion_space.pipeline import Progress, RiffusionPipeline
+    from riffusion_space.pipeline import RiffusionPipeline
 
 _POLL_S = 0.2
 
@@ -28,6 +30,8 @@ class LoadState:
     def banner(self) -> str:
         """The state as HTML, for the top of the page."""
         text = html.escape(self.text)
+        if self.pipeline and self.pipeline.lora_weights:
+            text += html.escape(f" LoRA: {', '.join(self.pipeline.lora_weights)}.")
         if self.phase == "failed":
             text += " Generate tries again."
         elif self.phase == "loading" and self.fraction:
@@ -67,14 +71,29 @@ class PipelineLoader:
             raise ValueError(self.state.text)
         return self.state.pipeline
 
+    def change(self, checkpoint: str, progress: Progress) -> None:
+        """Load another checkpoint in this thread, without LoRAs, and have it play from the next request on.
+
+        Raises:
+            ValueError: it cannot be loaded; what played before plays on.
+        """
+        pipeline = self._pipeline(checkpoint, progress)
+        self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
+
+    def _pipeline(self, checkpoint: str, progress: Progress) -> RiffusionPipeline:
+        from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
+
+        return RiffusionPipeline.from_pretrained(checkpoint, self._config.device, progress=progress,
+                                                 config=self._config)
+
     def load(self) -> None:
         """Load in this thread; how it went stands in ``state``."""
         try:
-            from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
-
-            pipeline = RiffusionPipeline.from_pretrained(
-                self._config.checkpoint, self._config.device, progress=self._report, config=self._config
-            )
+            pipeline = self._pipeline(self._config.checkpoint, self._report)
+            for source, weight in parse_loras(self._config.lora):
+                pipeline.load_lora(source, weight)
+            if self._config.warm_up:
+                pipeline.warm_up(self._report)
         except Exception as error:  # whatever it is, the page has to say so: nobody else waits for this thread
             self.state = LoadState("failed", str(error))
             if not isinstance(error, ValueError):

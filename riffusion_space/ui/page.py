@@ -7,13 +7,40 @@ from typing import Any
 import gradio as gr
 
 from riffusion_space.config import Config
-from riffusion_space.ui import audio2audio, interpolate, text2audio
-from riffusion_space.ui.components import PRIVATE, clear_blank_numbers
+from riffusion_space.ui import (
+    about,
+    arrange,
+    audio2audio,
+    codec,
+    draw,
+    extend,
+    inpaint,
+    interpolate,
+    live,
+    model,
+    morph,
+    shelf,
+    text2audio,
+)
+from riffusion_space.ui.checked import CheckedBlocks
+from riffusion_space.ui.components import PRIVATE, Sampling, clear_blank_numbers
+from riffusion_space.ui.exchange import Exchange
 from riffusion_space.ui.loading import PipelineLoader
+from riffusion_space.ui.texts import translate
 from riffusion_space.ui.theme import MARK
+from riffusion_space.ui.words import groups
 from riffusion_space.ui.worker import Worker
 
 _HOUR = 3600
+_TASKS = (
+    ("text2audio", "Text to audio", text2audio.build),
+    ("audio2audio", "Audio to audio", audio2audio.build),
+    ("interpolate", "Interpolate", interpolate.build),
+    ("inpaint", "Inpaint", inpaint.build),
+    ("extend", "Extend", extend.build),
+    ("arrange", "Sections", arrange.build),
+    ("morph", "Morph", morph.build),
+)
 _HEADER = f"""
 <header class="masthead">
   {MARK.read_text(encoding="utf-8")}
@@ -25,28 +52,44 @@ _HEADER = f"""
 def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
     """The app, ready to launch; ``loader`` may load the checkpoint at any time before or after."""
     worker = Worker(loader, config)
-    with gr.Blocks(title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, 4 * _HOUR)) as app:
+    with CheckedBlocks(config, title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, 4 * _HOUR)) as app:
         gr.HTML(_HEADER)
         banner = gr.HTML(loader.state.banner)
-        with gr.Tab("Text to audio"):
-            tabs = [text2audio.build(worker)]
-        with gr.Tab("Audio to audio"):
-            tabs.append(audio2audio.build(worker))
-        with gr.Tab("Interpolate"):
-            tabs.append(interpolate.build(worker))
+        with gr.Accordion("Settings", open=False):
+            panel = model.build(loader, config)
+            sampling = Sampling.build()
+        tasks = []
+        with gr.Tabs() as tabs:
+            for task, title, build in _TASKS:
+                with gr.Tab(title, id=task):
+                    tasks.append(build(worker, sampling))
+            with gr.Tab("Live"):
+                live_words, closed_live = live.build(worker, sampling)
+            with gr.Tab("Codec"):
+                heard = [codec.build(worker)]
+            with gr.Tab("Draw"):
+                heard.append(draw.build(worker))
+            with gr.Tab("About"):
+                about.build()
+        exchange = Exchange(tabs, tasks, sampling, {task: title for task, title, _ in _TASKS})
+        results = [*(tab.result for tab in tasks), *heard]
+        for result in results:
+            exchange.place_actions(result)
+        shelf.build(exchange, results)
 
         def refresh() -> list[Any]:
-            """The banner, and once the checkpoint is there what it recommends."""
+            """The banner, and once the checkpoint is there what it is, what it recommends and which words it knows."""
             state = loader.state
             if state.pipeline is None:
-                return [state.banner, gr.skip(), *(gr.skip() for _ in recommended)]
-            advice = state.pipeline.checkpoint.recommended
-            texts = [f"{advice.steps}", f"{advice.guidance:g}"] * len(tabs)
-            return [state.banner, gr.Timer(active=False), *(gr.update(placeholder=text) for text in texts)]
+                return [state.banner, *(gr.skip() for _ in (timer, *words, *panel.outputs))]
+            known = groups(state.pipeline.checkpoint.vocabulary)
+            return [state.banner, gr.Timer(active=False), *(known for _ in words), *panel.shown(state.pipeline)]
 
-        timer = gr.Timer(1)
-        recommended = [component for tab in tabs for component in (tab.steps, tab.guidance)]
-        gr.on([app.load, timer.tick], refresh, None, [banner, timer, *recommended], **PRIVATE)
-        clear_blank_numbers(app)
+        timer, words = gr.Timer(1), [*(tab.words for tab in tasks if tab.words), live_words]
+        for listen in (app.load, timer.tick, *(changed.success for changed in panel.changed)):
+            listen(refresh, None, [banner, timer, *words, *panel.outputs], **PRIVATE)
+        exchange.open_link(clear_blank_numbers(app))
         app.unload(worker.cancel_session)
-    return app.queue(max_size=config.max_queue, default_concurrency_limit=1)
+        app.unload(closed_live)
+    translate(app)
+    return app.queue(max_size=config.max_queue, default_concurrency_limit=config.requests_at_once)

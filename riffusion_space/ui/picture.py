@@ -11,9 +11,9 @@ from riffusion_space.spectrogram import SpectrogramParams, from_exif
 # steps in a pixel's value are equal steps in lightness.
 _COLOURS = ((11, 10, 16), (51, 20, 63), (122, 31, 75), (200, 69, 47), (235, 165, 58), (253, 243, 208))
 
-_PLOT = (880, 440)  # pixels
+PLOT = (880, 440)  # pixels
+MARGINS = (116, 14, 30, 50)  # left, top, right, bottom of it: room for the labels
 _THUMBNAIL = (240, 120)
-_MARGINS = (116, 14, 30, 50)  # left, top, right, bottom: room for the labels
 _TICK = 8
 _FONT_SIZE = 28  # still readable where a phone shows the picture at a third of its size
 _INK = (128, 121, 110)  # contrast of at least 4:1 on white and on near-black: the margins are transparent
@@ -32,10 +32,10 @@ def draw(image: Image.Image) -> Image.Image:
         ValueError: the image has no parameters.
     """
     params, _ = from_exif(image.getexif())
-    left, top, right, bottom = _MARGINS
-    width, height = _PLOT
+    left, top, right, bottom = MARGINS
+    width, height = PLOT
     picture = Image.new("RGBA", (left + width + right, top + height + bottom))
-    picture.paste(_coloured(image, params, _PLOT), (left, top))
+    picture.paste(_coloured(image, params, PLOT), (left, top))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(_FONT_SIZE)
     pen.rectangle((left - 1, top - 1, left + width, top + height), outline=_INK)

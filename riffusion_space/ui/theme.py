@@ -11,7 +11,7 @@ STYLE = Path(__file__).with_name("style.css")
 MARK = Path(__file__).with_name("mark.svg")
 
 _IVORY = colors.Color(
-    name="ivory", c50="#fbf8f1", c100="#f4efe3", c200="#e7dfcd", c300="#d3c8b0", c400="#a99d85", c500="#7d735f",
+    name="ivory", c50="#fbf8f1", c100="#f4efe3", c200="#e7dfcd", c300="#d3c8b0", c400="#a99d85", c500="#756b57",
     c600="#5d5546", c700="#443e34", c800="#2b2722", c900="#1c1a17", c950="#131210",
 )
 _BRASS = colors.Color(

@@ -7,35 +7,52 @@ in; a closed tab or connection calls ``unload``. Both set the request's flag, wh
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import re
 import shutil
+import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import spaces
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from riffusion_space.arguments import check_arguments
-from riffusion_space.audio import read_audio
+from riffusion_space.arrangement import as_sections, length_s
+from riffusion_space.audio import read_audio, write_audio
+from riffusion_space.codec import decode, encode, read_image
 from riffusion_space.config import Config
+from riffusion_space.request import Cancelled
+from riffusion_space.spectrogram import SpectrogramParams
 from riffusion_space.ui import picture
 from riffusion_space.ui.loading import PipelineLoader
 
+if TYPE_CHECKING:
+    from riffusion_space.streaming import StreamChunk, StreamRequest, StreamState
+
 Made = tuple[str, str, dict[str, Any]]  # path of the sound, path of the picture, settings
+CONVERSIONS = ("image2audio", "audio2image")  # what needs no checkpoint
 
 # What a ZeroGPU is asked for: some seconds, and more for each step of each window of each channel.
 _CLIP_S, _WINDOWS_A_CLIP = 5.12, 1.5
+_LEAST_LEFT_S = 2  # less is not worth saying
+_PREVIEW_EVERY_S = 0.4
 _GPU_START_S, _GPU_STEP_S, _USUAL_STEPS = 20, 0.05, 30
+_GPU_CHUNK_S = 10  # for a chunk of a stream
 
 # What the page calls an argument, where it is not the argument's own name.
 _LABELS = {
     "prompt_a": "From", "prompt_b": "To", "negative_prompt": "Negative prompt", "duration_s": "Duration",
     "seed_b": "Seed at the end", "guidance_b": "Guidance at the end", "strength_b": "Strength at the end",
-    "seed_image": "Seed image",
+    "seed_image": "Seed image", "audio_a": "Begins as", "audio_b": "Ends as",
 }
 
 
@@ -44,6 +61,12 @@ class CancelFlag:
     """Like a threading.Event, but a file, so that the process that ZeroGPU forks for a request sees it too."""
 
     path: Path
+    task: str = ""  # that it cancels
+
+    @property
+    def preview(self) -> Path:
+        """Where the request keeps the picture as far as it is."""
+        return self.path.with_suffix(".preview")
 
     def set(self) -> None:
         self.path.touch()
@@ -60,23 +83,42 @@ class Worker:
         self._running: set[tuple[str | None, CancelFlag]] = set()  # session and flag of each request
         self._cancelled: set[asyncio.Task[Made]] = set()  # what still has to notice it
         self._make_on_gpu = spaces.GPU(duration=self._gpu_seconds)(self._make)
+        self._stream_on_gpu = spaces.GPU(duration=_GPU_CHUNK_S)(self._stream)
 
-    async def run(self, task: str, request: gr.Request, **arguments: Any) -> Made:
-        """Do one of the pipeline's tasks; the files lie in a folder that is this request's alone.
+    async def run(self, task: str, request: gr.Request, **arguments: Any) -> Any:
+        """Do one of the pipeline's tasks, which gives what is ``Made``, or a conversion, which gives two paths.
 
-        Raises gr.Error with a sentence for bad input, and after ``cancel_session``.
+        The files lie in a folder that is this request's alone. Raises gr.Error with a sentence for bad input, and after
+        ``cancel_session``.
         """
         try:
             check_arguments(self.config, **arguments)  # before anything is waited for
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from error
+        make = self._convert if task in CONVERSIONS else self._make_on_gpu
+        return await self._cancellable(task, request, partial(make, task, arguments))
+
+    async def next_chunk(self, request: gr.Request, state: StreamState, wanted: StreamRequest,
+                         at_most: int | None = None) -> tuple[StreamChunk, StreamState, int]:
+        """A stream's next chunk, the state after it, and the steps that it had if there was time for them.
+
+        Args:
+            at_most: steps that there is time for, where that is known.
+
+        Raises:
+            gr.Error: the stream cannot go on like that, or it was cancelled.
+        """
+        return await self._cancellable("stream", request, partial(self._stream_on_gpu, state, wanted, at_most))
+
+    async def _cancellable(self, task: str, request: gr.Request, make: Callable[[Path, CancelFlag], Any]) -> Any:
+        """What ``make`` gives in a thread, for a folder that it may make, and a flag that it looks at."""
         # Inside Gradio's cache, where nothing is copied again and old files are deleted.
         folder = Path(get_upload_folder()).resolve() / uuid.uuid4().hex
         folder.parent.mkdir(parents=True, exist_ok=True)
-        flag = CancelFlag(folder.with_suffix(".cancelled"))
+        flag = CancelFlag(folder.with_suffix(".cancelled"), task)
         running = (request.session_hash, flag)
         self._running.add(running)
-        made = asyncio.create_task(asyncio.to_thread(self._make_on_gpu, task, arguments, folder, flag))
+        made = asyncio.create_task(asyncio.to_thread(make, folder, flag))
         try:
             return await asyncio.shield(made)
         except asyncio.CancelledError:
@@ -100,47 +142,147 @@ class Worker:
             if session == request.session_hash:
                 flag.set()
 
+    def cancel_task(self, task: str, request: gr.Request) -> None:
+        """Cancel what runs of one task for a page."""
+        for session, flag in tuple(self._running):
+            if session == request.session_hash and flag.task == task:
+                flag.set()
+
+    def preview(self, request: gr.Request) -> str:
+        """The picture, as far as it is, of what runs for a page, as HTML; nothing if there is none."""
+        for session, flag in tuple(self._running):
+            if session == request.session_hash and flag.preview.exists():
+                try:
+                    png = flag.preview.read_bytes()
+                except FileNotFoundError:  # it has just ended
+                    continue
+                return f'<img alt="The picture so far" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        return ""
+
     def _make(self, task: str, arguments: dict[str, Any], folder: Path, flag: CancelFlag) -> Made:
-        from riffusion_space.denoise import Cancelled  # after the page is up: it imports diffusers
-
-        bar = gr.Progress()
-
-        def report(fraction: float, text: str) -> None:
-            if flag.is_set():
-                raise Cancelled
-            bar(fraction, desc=text)
-
-        try:
+        with _reporting(flag) as report:
             pipeline = self.loader.wait(report)
             clip = getattr(pipeline, task)(**arguments, progress=report, cancel=flag)
             report(1.0, "Saving")
-        except Cancelled as error:
-            raise gr.Error("Cancelled.", print_exception=False) from error
-        except ValueError as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
-        finally:
-            flag.path.unlink(missing_ok=True)
         folder.mkdir()
         sound = clip.save(folder / clip.file_name(".wav"))
         image = folder / clip.file_name("-spectrogram.png")
         picture.draw(clip.image).save(image)
         return str(sound), str(image), clip.settings
 
+    def _stream(self, state: StreamState, wanted: StreamRequest, at_most: int | None, folder: Path,
+                flag: CancelFlag) -> tuple[StreamChunk, StreamState, int]:
+        from riffusion_space.streaming import MIN_STEPS, next_chunk, usual_steps  # which imports diffusers
+
+        with _reporting(flag) as report:
+            pipeline = self.loader.wait(report)
+            usual = usual_steps(pipeline, wanted)
+            steps = usual if at_most is None else min(usual, max(at_most, MIN_STEPS))
+            chunk, after = next_chunk(pipeline, state, replace(wanted, steps=steps), progress=report, cancel=flag)
+            return chunk, after, usual
+
+    def _convert(self, task: str, arguments: dict[str, Any], folder: Path, flag: CancelFlag) -> tuple[str, str]:
+        """Image to audio or audio to image: path of the result, path of a picture with axes.
+
+        With ``peak_db`` the sound of an image has that peak; otherwise the image says how loud it is.
+        """
+        longest = self.config.max_seconds
+        with _reporting(flag) as report:
+            if task == "audio2image":
+                report(0.0, "Analysing the sound")
+                wave = read_audio(arguments["audio"], longest)
+                image = encode(wave)
+            else:
+                image = read_image(arguments["image"])
+                if image.width > SpectrogramParams().columns_for_seconds(longest):
+                    raise ValueError(f"expected an image of at most {longest:g} s, got one {image.width} pixels wide")
+                wave = decode(image, seed=arguments["seed"],
+                              progress=lambda fraction: report(fraction, "Finding the sound of the picture"))
+                if "peak_db" in arguments:
+                    wave = wave.normalized(arguments["peak_db"])
+            drawn = picture.draw(encode(wave.to_mono()))
+        folder.mkdir()
+        name = re.sub(r"[^A-Za-z0-9]+", "-", Path(arguments[task.partition("2")[0]]).stem).strip("-") or "clip"
+        if task == "audio2image":
+            result = folder / f"{name}.png"
+            image.save(result, exif=image.getexif())
+        else:
+            result = write_audio(wave, folder / f"{name}.wav")
+        shown = folder / f"{name}-spectrogram.png"
+        drawn.save(shown)
+        return str(result), str(shown)
+
     def _gpu_seconds(self, task: str, arguments: dict[str, Any], folder: Path, flag: CancelFlag) -> int:
         """How long a request may hold a ZeroGPU, in seconds."""
         channels = 1
-        if task == "interpolate":
+        if task == "arrange":  # each section has a loop and windows of its own
+            sections = as_sections(arguments["sections"])
+            clips = length_s(sections, arguments["bpm"]) / _CLIP_S + 2 * len(sections)
+        elif task == "interpolate":
             clips = arguments["clips"]
-        elif task == "audio2audio":
+        elif "audio" in arguments:
             try:
                 wave = read_audio(arguments["audio"], self.config.max_seconds)
             except ValueError:  # the task itself will say so
                 return _GPU_START_S
-            clips, channels = wave.duration_s / _CLIP_S, wave.channels
+            seconds, channels = wave.duration_s, wave.channels
+            if task == "inpaint":  # each region has its surroundings with it
+                seconds = sum(end - start + _CLIP_S for start, end, *_ in arguments["regions"])
+            elif task == "extend":
+                seconds = arguments["seconds"] + _CLIP_S
+            clips = seconds / _CLIP_S
         else:
             clips = arguments["duration_s"] / _CLIP_S
         steps = arguments.get("steps") or _USUAL_STEPS
         return math.ceil(_GPU_START_S + _GPU_STEP_S * steps * channels * (1 + _WINDOWS_A_CLIP * clips))
+
+
+class _Report:
+    """Shows a request's progress on the page and raises Cancelled.
+
+    The picture as far as it is goes into a file, where the page looks for it: ZeroGPU makes it in another process.
+    """
+
+    def __init__(self, flag: CancelFlag) -> None:
+        self._flag, self._bar = flag, gr.Progress()
+        self._begun: tuple[float, float] | None = None  # when the first step was done, and which part of the work
+        self._drawn = 0.0
+
+    def __call__(self, fraction: float, text: str) -> None:
+        if self._flag.is_set():
+            raise Cancelled
+        now = time.monotonic()
+        if text.startswith("Step"):
+            self._begun = self._begun or (now, fraction)
+        if self._begun and fraction > self._begun[1]:
+            began, done = self._begun
+            left = (now - began) / (fraction - done) * (1 - fraction)
+            if left >= _LEAST_LEFT_S:
+                text += f" · {left:.0f} s left"
+        self._bar(fraction, desc=text)
+
+    def preview(self, image: Image.Image) -> None:
+        """Keep what the page shows next; not every step's, which are more than anyone can see."""
+        if time.monotonic() - self._drawn < _PREVIEW_EVERY_S:
+            return
+        self._drawn = time.monotonic()
+        drawn = self._flag.preview.with_suffix(".part")
+        picture.thumbnail(image).save(drawn, "png")
+        drawn.replace(self._flag.preview)  # at once: the page never reads half of one
+
+
+@contextmanager
+def _reporting(flag: CancelFlag) -> Iterator[_Report]:
+    """What shows progress and raises Cancelled; what goes wrong inside becomes a sentence on the page."""
+    try:
+        yield _Report(flag)
+    except Cancelled as error:
+        raise gr.Error("Cancelled.", print_exception=False) from error
+    except ValueError as error:
+        raise gr.Error(sentence(error), print_exception=False) from error
+    finally:
+        for file in (flag.path, flag.preview, flag.preview.with_suffix(".part")):
+            file.unlink(missing_ok=True)
 
 
 def sentence(error: Exception) -> str:
