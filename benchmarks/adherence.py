@@ -1,122 +1,118 @@
-"""Does the embedded checkpoint play what it is asked for? A judge that never heard its training clips listens.
+"""Does a checkpoint play what it is asked for? A judge that never heard its training clips listens.
 
-The judge is a small convolutional classifier of 40 instruments and 14 genres, trained here on clips that the training
-corpus leaves out. It then names (1) other real clips, (2) the same after the autoencoder's round trip and (3) clips
-that the checkpoint makes from the bare name of each class and (4) from the page's example prompts, analysed from the
-sound that a user would hear.
+The judge (judge.py) names, among the sounds that the checkpoint was taught, what it hears in (1) real held-out clips,
+(2) the same after the autoencoder's round trip and (3) clips that the checkpoint makes from the bare name of each
+class and (4) from the page's example prompts, analysed from the sound that a user would hear. Beside that:
 
-``python benchmarks/adherence.py`` prints the table and writes benchmarks/results/adherence.md; for another
-checkpoint than the embedded one, its name is part of the file's. Needs a sound font.
+- tempo: librosa's estimate for clips of prompts that name one, right when within 8 % of it, its double or its half;
+- Fréchet distance (Heusel et al. 2017) between Gaussians fitted to the judge's embeddings of generated and of real
+  clips, as many of each, beside the distance between two such sets of real clips;
+- diversity: the mean distance of embeddings over seeds of one prompt, as a share of that over real clips of one class.
+
+``python benchmarks/adherence.py`` prints the tables and writes benchmarks/results/adherence.md; for another
+checkpoint than the embedded one, its name is part of the file's. Needs sound fonts. Under 15 minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import re
 import sys
 from collections import defaultdict
-from multiprocessing import get_context
 from pathlib import Path
 
+import judge as judges
+import librosa
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
+from judge import CLASSES, Judge
+from scipy.linalg import sqrtm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from riffusion_space.audio import Waveform
 from riffusion_space.codec import encode
 from riffusion_space.latents import decode_latents, encode_pixels
 from riffusion_space.pipeline import RiffusionPipeline
-from riffusion_space.training.compose import compose_genre, compose_solo
-from riffusion_space.training.corpus import CLIP_SAMPLES, HELD_OUT_SEEDS, PARAMS, analyse
+from riffusion_space.training.compose import compose_genre
+from riffusion_space.training.corpus import CLIP_SAMPLES, PARAMS
 from riffusion_space.training.render import Renderer
 from riffusion_space.training.sounds import GENRES, INSTRUMENTS
 from riffusion_space.ui.text2audio import EXAMPLES
 
 RESULTS = Path(__file__).resolve().parent / "results"
-CLASSES = [*INSTRUMENTS, *GENRES]
-TRAIN_SEEDS = range(0, 48)  # a class; all below HELD_OUT_SEEDS, which the corpus leaves out
-TEST_SEEDS = range(1000, 1006)
+TEMPO_TOLERANCE = 0.08
+TEMPO_PROMPTS = 24
 
 
-def _render_class(task: tuple[int, range]) -> np.ndarray:
-    index, seeds = task
-    torch.set_num_threads(1)
-    renderer, sound = Renderer(), CLASSES[index]
-    clips = []
-    for seed in seeds:
-        rng = random.Random(f"judge {index} {seed}")
-        make = compose_solo if index < len(INSTRUMENTS) else compose_genre
-        piece = make(rng, sound, CLIP_SAMPLES / PARAMS.sample_rate)
-        clips.append(analyse(renderer.render(piece, CLIP_SAMPLES, seed)))
-    return np.stack(clips)
+def known_classes(pipe: RiffusionPipeline) -> tuple[list[int], list[int]]:
+    """The classes that the checkpoint was taught: instruments and genres."""
+    words = pipe.checkpoint.vocabulary
+    index = {(type(sound), sound.name): i for i, sound in enumerate(CLASSES)}
+    instruments = [index[type(INSTRUMENTS[0]), name] for name in words.instruments]
+    genres = [index[type(GENRES[0]), name] for name in words.genres]
+    if not instruments or not genres:
+        raise SystemExit("the checkpoint's riffusion.json does not say which instruments and genres it plays")
+    return instruments, genres
 
 
-def real_clips(seeds: range, workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out clips, uint8 (classes * seeds, 512, 512), and their classes."""
-    assert seeds.stop <= HELD_OUT_SEEDS
-    with get_context("spawn").Pool(workers) as pool:
-        pixels = pool.map(_render_class, [(index, seeds) for index in range(len(CLASSES))], chunksize=1)
-    return np.concatenate(pixels), np.repeat(np.arange(len(CLASSES)), len(seeds))
+def pixels_of(wave: Waveform) -> np.ndarray:
+    return np.asarray(encode(wave, PARAMS))[:, :, 0]
 
 
-def features(pixels: np.ndarray) -> torch.Tensor:
-    """What the judge sees: darkness averaged to (n, 1, 256, 64)."""
-    parts = torch.from_numpy(pixels).split(64)
-    return torch.cat([F.avg_pool2d(1 - part.float()[:, None] / 255, (2, 8)) for part in parts])
+def right(judge: Judge, pixels: np.ndarray, labels: np.ndarray, kinds: tuple[list[int], ...]) -> np.ndarray:
+    """For each clip, whether the judge names its class first among the known classes of its kind; bool (n,)."""
+    result = np.zeros(len(labels), bool)
+    for classes in kinds:
+        chosen = np.isin(labels, classes)
+        result[chosen] = judge.name(pixels[chosen], classes) == labels[chosen]
+    return result
 
 
-def build_judge() -> nn.Module:
-    def block(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
-
-    return nn.Sequential(*block(1, 24), *block(24, 48), *block(48, 96), *block(96, 128), nn.AdaptiveAvgPool2d((4, 1)),
-                         nn.Flatten(), nn.Dropout(0.3), nn.Linear(512, len(CLASSES)))
-
-
-def train_judge(pixels: np.ndarray, labels: np.ndarray, epochs: int) -> nn.Module:
-    """Train on real clips, shifted in time and a little in level and pitch, so that timbre decides."""
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
-    judge, x, y = build_judge(), features(pixels), torch.from_numpy(labels)
-    optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
-    batches = -(-len(x) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * batches)
-    for epoch in range(epochs):
-        judge.train()
-        for chosen in torch.randperm(len(x), generator=generator).split(64):
-            shift = torch.randint(-3, 4, (2,), generator=generator)
-            batch = x[chosen].roll((int(shift[0]), int(shift[1]) * 8), (2, 3))
-            batch = batch * torch.empty(len(batch), 1, 1, 1).uniform_(0.85, 1.15, generator=generator)
-            loss = F.cross_entropy(judge(batch), y[chosen], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        print(f"judge epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}", file=sys.stderr)
-    return judge.eval()
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between Gaussians fitted to two sets of embeddings (n, d), n > d."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    mean = np.square(a.mean(0) - b.mean(0)).sum()
+    return float(mean + np.trace(cov_a + cov_b - 2 * sqrtm(cov_a @ cov_b).real))
 
 
-@torch.no_grad()
-def right(judge: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each clip, whether the judge names its class first among the classes of its kind; bool (n,)."""
-    scores = judge(features(pixels))
-    kind = len(INSTRUMENTS)
-    named = torch.where(torch.from_numpy(labels) < kind, scores[:, :kind].argmax(1), scores[:, kind:].argmax(1) + kind)
-    return (named.numpy() == labels)
+def spread(embeddings: np.ndarray, labels: np.ndarray) -> float:
+    """The mean distance of two embeddings of one class."""
+    return float(np.mean([np.linalg.norm(a - b) for label in np.unique(labels)
+                          for a, b in itertools.combinations(embeddings[labels == label], 2)]))
 
 
-def generated_clips(pipe: RiffusionPipeline, seeds: range) -> tuple[np.ndarray, np.ndarray]:
+def tempo_is(wave: Waveform, bpm: float) -> bool:
+    """Whether librosa finds a tempo, or its double or half."""
+    found = float(librosa.feature.tempo(y=wave.to_mono().samples[0], sr=wave.sample_rate, start_bpm=bpm)[0])
+    return any(abs(found / (bpm * factor) - 1) <= TEMPO_TOLERANCE for factor in (0.5, 1, 2))
+
+
+def tempo_prompts(genres: list[int]) -> list[tuple[int, int]]:
+    """A genre with drums and a tempo of its range, in BPM."""
+    rng = random.Random("tempo")
+    drummed = [i for i in genres if CLASSES[i].groove]
+    return [(i, rng.randint(*CLASSES[i].tempo)) for i in itertools.islice(itertools.cycle(drummed), TEMPO_PROMPTS)]
+
+
+def tempo_of_real(genres: list[int]) -> float:
+    """How often librosa finds the tempo of real clips, each told what to look for as the generated ones are."""
+    renderer, hits = Renderer(), []
+    for number, (index, _) in enumerate(tempo_prompts(genres)):
+        piece = compose_genre(random.Random(f"tempo {number}"), CLASSES[index], CLIP_SAMPLES / PARAMS.sample_rate)
+        hits.append(tempo_is(Waveform(renderer.render(piece, CLIP_SAMPLES, number), PARAMS.sample_rate), piece.bpm))
+    return float(np.mean(hits))
+
+
+def generated_clips(pipe: RiffusionPipeline, classes: list[int], seeds: range,
+                    steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Spectrograms of what the checkpoint makes of each class's bare name, from its sound."""
     pixels, labels = [], []
-    for index, sound in enumerate(CLASSES):
+    for index in classes:
         for seed in seeds:
-            clip = pipe.text2audio(sound.name, seed=seed)
-            pixels.append(np.asarray(encode(clip.audio, PARAMS))[:, :, 0])
+            pixels.append(pixels_of(pipe.text2audio(CLASSES[index].name, seed=seed, steps=steps).audio))
             labels.append(index)
-        print(f"generated {sound.name}", file=sys.stderr)
+        print(f"generated {CLASSES[index].name}", file=sys.stderr)
     return np.stack(pixels), np.array(labels)
 
 
@@ -127,15 +123,15 @@ def named(prompt: str) -> list[int]:
     return sorted({index for word, index in words.items() if not any(word in other != word for other in words)})
 
 
-@torch.no_grad()
-def heard_in_examples(judge: nn.Module, pipe: RiffusionPipeline, seeds: range) -> list[str]:
+def heard_in_examples(judge: Judge, pipe: RiffusionPipeline, known: list[int], seeds: range,
+                      steps: int) -> list[str]:
     """Rows of a table: a prompt, in how many of the clips the judge hears what it names, and what it hears."""
     rows = []
     for prompt in EXAMPLES:
-        clips = [pipe.text2audio(prompt, seed=seed).audio for seed in seeds]
-        heard = judge(features(np.stack([np.asarray(encode(clip, PARAMS))[:, :, 0] for clip in clips]))).argmax(1)
-        hits = sum(index in named(prompt) for index in heard.tolist())
-        rows.append(f"| {prompt} | {hits} of {len(seeds)} | {', '.join(CLASSES[i].name for i in heard.tolist())} |")
+        clips = [pixels_of(pipe.text2audio(prompt, seed=seed, steps=steps).audio) for seed in seeds]
+        heard = judge.name(np.stack(clips), known).tolist()
+        hits = sum(index in named(prompt) for index in heard)
+        rows.append(f"| {prompt} | {hits} of {len(seeds)} | {', '.join(CLASSES[i].name for i in heard)} |")
         print(f"generated {prompt}", file=sys.stderr)
     return rows
 
@@ -143,61 +139,60 @@ def heard_in_examples(judge: nn.Module, pipe: RiffusionPipeline, seeds: range) -
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how well a checkpoint follows its prompts.")
     parser.add_argument("--checkpoint", default="embedded")
-    parser.add_argument("--seeds", type=int, default=3, help="clips generated a class")
-    parser.add_argument("--epochs", type=int, default=14, help="of the judge")
-    parser.add_argument("--cache", type=Path, default=Path("data/judge"), help="where rendered clips are kept")
+    parser.add_argument("--seeds", type=int, default=2, help="clips generated a class; at least 2")
+    parser.add_argument("--steps", type=int, help="denoising steps, if not those recommended")
+    parser.add_argument("--undistilled", action="store_true", help="leave out the LoRA for few steps")
     args = parser.parse_args()
-
-    args.cache.mkdir(parents=True, exist_ok=True)
-    sets = {}
-    for name, seeds in (("train", TRAIN_SEEDS), ("test", TEST_SEEDS)):
-        path = args.cache / f"{name}-{seeds.start}-{seeds.stop}.npz"
-        if not path.exists():
-            pixels, labels = real_clips(seeds, workers=2)
-            np.savez(path, pixels=pixels, labels=labels)
-        with np.load(path) as saved:
-            sets[name] = saved["pixels"], saved["labels"]
-    weights = args.cache / f"judge-{TRAIN_SEEDS.stop}-{args.epochs}.pt"
-    if weights.exists():
-        judge = build_judge()
-        judge.load_state_dict(torch.load(weights, weights_only=True))
-        judge.eval()
-    else:
-        judge = train_judge(*sets["train"], args.epochs)
-        torch.save(judge.state_dict(), weights)
-
-    pipe = RiffusionPipeline.from_pretrained(args.checkpoint)
-    pixels, labels = sets["test"]
-    latents = torch.cat([encode_pixels(part, pipe.checkpoint, pipe.grid) for part in torch.from_numpy(pixels).split(8)])
-    trip = torch.cat([decode_latents(part, pipe.checkpoint, pipe.grid, 512) for part in latents.split(8)]).numpy()
-    rows = {
-        "real held-out clips": (right(judge, pixels, labels), labels),
-        "the same through the autoencoder": (right(judge, trip, labels), labels),
-    }
-    made, made_labels = generated_clips(pipe, range(args.seeds))
-    rows["generated clips"] = (right(judge, made, made_labels), made_labels)
-
+    judge = judges.load()
+    pipe = RiffusionPipeline.from_pretrained(args.checkpoint, few_steps=not args.undistilled)
     recommended = pipe.checkpoint.recommended
-    kind = len(INSTRUMENTS)
+    steps = args.steps or recommended.steps
+    instruments, genres = known_classes(pipe)
+    kinds, known = (instruments, genres), [*instruments, *genres]
+
+    real, truth = judges.real_clips(known, judges.TEST_SEEDS)
+    latents = torch.cat([encode_pixels(part, pipe.checkpoint, pipe.grid) for part in torch.from_numpy(real).split(8)])
+    trip = torch.cat([decode_latents(part, pipe.checkpoint, pipe.grid, 512) for part in latents.split(8)]).numpy()
+    made, asked = generated_clips(pipe, known, range(args.seeds), steps)
+    tempos = [tempo_is(pipe.text2audio(f"{CLASSES[index].name}, {bpm} bpm", seed=number, steps=steps).audio, bpm)
+              for number, (index, bpm) in enumerate(tempo_prompts(genres))]
+
+    hits = {"real held-out clips": (right(judge, real, truth, kinds), truth),
+            "the same through the autoencoder": (right(judge, trip, truth, kinds), truth),
+            "generated clips": (right(judge, made, asked, kinds), asked)}
+    tempo = {"real held-out clips": f"{tempo_of_real(genres):.0%}", "generated clips": f"{np.mean(tempos):.0%}"}
+    # As many real clips of each class as were generated, twice.
+    turn = np.arange(len(truth)) % len(judges.TEST_SEEDS)
+    heard = judge.embed(real)
+    one, other = heard[turn < args.seeds], heard[(turn >= args.seeds) & (turn < 2 * args.seeds)]
+    mine = judge.embed(made)
+    apart, among = frechet_distance(mine, one), frechet_distance(one, other)
+
     lines = [
-        f"Checkpoint `{pipe.checkpoint.name}`, revision `{pipe.checkpoint.revision[:12]}`, {recommended.steps} steps, "
+        f"Checkpoint `{pipe.checkpoint.name}`, revision `{pipe.checkpoint.revision[:12]}`, {steps} steps, "
         f"guidance {recommended.guidance:g}, {recommended.scheduler}; {args.seeds} seeds a class.", "",
-        f"| clips | instrument top-1 ({kind} classes) | genre top-1 ({len(GENRES)} classes) |", "|---|---|---|",
-        f"| chance | {1 / kind:.1%} | {1 / len(GENRES):.1%} |",
+        f"| clips | instrument top-1 ({len(instruments)} classes) | genre top-1 ({len(genres)} classes) | tempo |",
+        "|---|---|---|---|", f"| chance | {1 / len(instruments):.1%} | {1 / len(genres):.1%} | |",
     ]
-    for name, (hits, truth) in rows.items():
-        lines.append(f"| {name} | {hits[truth < kind].mean():.1%} | {hits[truth >= kind].mean():.1%} |")
+    for name, (found, labels) in hits.items():
+        lines.append(f"| {name} | {found[np.isin(labels, instruments)].mean():.1%} "
+                     f"| {found[np.isin(labels, genres)].mean():.1%} | {tempo.get(name, '')} |")
+    lines += ["", f"Fréchet distance to real clips: {apart:.1f}; between two sets of real clips: {among:.1f}; "
+              f"ratio {apart / among:.1f}.",
+              f"Diversity over seeds: {spread(mine, asked) / spread(heard, truth):.0%} of that of real clips.", ""]
     by_class = defaultdict(list)
-    hits, truth = rows["generated clips"]
-    for label in np.unique(truth):
-        by_class[int(hits[truth == label].sum())].append(CLASSES[label].name)
-    lines += ["", "Generated clips that the judge recognised, by class:", ""]
+    found, labels = hits["generated clips"]
+    for label in np.unique(labels):
+        by_class[int(found[labels == label].sum())].append(CLASSES[label].name)
+    lines += ["Generated clips that the judge recognised, by class:", ""]
     for count in sorted(by_class, reverse=True):
         lines.append(f"- {count} of {args.seeds}: {', '.join(by_class[count])}")
-    lines += ["", "What it hears, out of all classes, in clips made from the page's examples:", "",
-              "| prompt | heard | as |", "|---|---|---|", *heard_in_examples(judge, pipe, range(args.seeds))]
+    lines += ["", "What it hears, out of all known classes, in clips made from the page's examples:", "",
+              "| prompt | heard | as |", "|---|---|---|",
+              *heard_in_examples(judge, pipe, known, range(args.seeds), steps)]
     RESULTS.mkdir(exist_ok=True)
     name = "adherence" if args.checkpoint == "embedded" else f"adherence-{pipe.checkpoint.name.replace('/', '-')}"
+    name += f"-undistilled-{steps}" if args.undistilled else ""
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
