@@ -22,16 +22,20 @@ START_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class AppServer:
-    """Where the page is, how long it took to be there, and the folder that holds its users' files."""
+    """Where the page is, how long it took to be there, the folder that holds its users' files, and its process."""
 
     url: str
     seconds_to_page: float
     files: Path
+    pid: int
 
 
 @cache
-def start() -> AppServer:
-    """Run ``python app.py`` as on a laptop that is offline, and wait for its page; it ends with the tests."""
+def start(checkpoint: str = "auto") -> AppServer:
+    """Run ``python app.py`` as on a laptop that is offline, and wait for its page; it ends with the tests.
+
+    One for each ``checkpoint``.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +43,7 @@ def start() -> AppServer:
     log = (folder / "log.txt").open("w")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RIFFUSION_")},
-        "RIFFUSION_CHECKPOINT": "auto",
+        "RIFFUSION_CHECKPOINT": checkpoint,
         "RIFFUSION_DEVICE": "cpu",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),
@@ -52,8 +56,8 @@ def start() -> AppServer:
     while time.monotonic() - began < START_TIMEOUT_S and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).read()
-            return AppServer(url, time.monotonic() - began, folder / "files")
-        except (urllib.error.URLError, ConnectionError):
+            return AppServer(url, time.monotonic() - began, folder / "files", process.pid)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     raise RuntimeError(f"app.py served no page:\n{(folder / 'log.txt').read_text()}")
 

@@ -1,12 +1,25 @@
-"""A headless Chromium for the tests and the screenshots: one that is installed, else Playwright's own."""
+"""A headless Chromium for the tests and the screenshots: one that is installed, else Playwright's own.
+
+And what people do on the page, again and again.
+"""
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, sync_playwright
+import app_server
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from riffusion_space import Waveform, read_audio, read_settings
+
+WAIT_MS = 60_000
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -22,3 +35,50 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=installed, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def opened(browser: Browser, size: dict) -> Iterator[Page]:
+    """A fresh page; when it is done with, nothing has gone wrong in it and nothing has left this machine."""
+    context = browser.new_context(viewport=size)
+    context.set_default_timeout(WAIT_MS)
+    page, crashes, hosts = context.new_page(), [], set()
+    page.on("pageerror", lambda error: crashes.append(error))
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+    page.goto(app_server.start().url)
+    expect(page.locator(".banner.ready")).to_contain_text("embedded", timeout=WAIT_MS)
+    yield page
+    context.close()
+    assert not crashes
+    assert hosts <= {"127.0.0.1", None}  # None: data: and blob:
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def hurry(page: Page) -> None:
+    """Two steps will do. Leaves the settings open."""
+    page.get_by_role("button", name="Advanced").locator("visible=true").click()
+    page.get_by_role("button", name="Settings ▼", exact=True).click()
+    page.wait_for_timeout(300)  # Gradio shows the fields, then sets them: nobody types as fast as this test
+    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Guidance", exact=True).fill("1")
+
+
+def result(page: Page, tmp_path: Path, label: str = "Spectrogram of the result") -> tuple[Waveform, dict]:
+    """Wait for what was made; the sound and the settings inside the file that the page offers."""
+    picture = page.get_by_alt_text(label).locator("visible=true")
+    expect(picture).to_be_visible(timeout=WAIT_MS)
+    with Image.open(io.BytesIO(page.request.get(picture.get_attribute("src")).body())) as image:
+        assert image.width > 500
+    expect(page.locator(".block.caption:visible")).to_contain_text("Seed")
+    with page.expect_download() as download:
+        page.get_by_label("Download the sound").locator("visible=true").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    return read_audio(file), read_settings(file)
+
+
+def upload(page: Page, place: str, song: Path) -> None:
+    page.locator(f"#{place} input[type=file]").set_input_files(song)
+    expect(page.get_by_alt_text("Spectrogram of the original").locator("visible=true")).to_be_visible(timeout=WAIT_MS)

@@ -7,11 +7,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
+from browser import DESKTOP, PHONE, chromium, opened
 from tiny import write_tiny_checkpoint
 
 from riffusion_space.audio import Waveform
 from riffusion_space.config import Config
 from riffusion_space.pipeline import RiffusionPipeline
+from riffusion_space.training import autoencoder, corpus, diffusion, text
+from riffusion_space.training.export import export
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +59,44 @@ def write_pyav(wave: Waveform, path: Path, codec: str) -> Path:
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Twelve rendered clips in the corpus's format."""
+    folder = tmp_path_factory.mktemp("corpus")
+    clips = list(corpus.make_clips(range(corpus.HELD_OUT_SEEDS, corpus.HELD_OUT_SEEDS + 12)))
+    np.save(folder / "shard_0100000.npy", np.stack([clip.pixels for clip in clips]))
+    corpus.write_pieces(folder / "shard_0100000.npy", [clip.piece for clip in clips])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(shards, tmp_path_factory):
+    """Every stage for a few steps, interrupted and resumed; exported as a checkpoint."""
+    data = tmp_path_factory.mktemp("data")
+    autoencoder.train(shards, data / "autoencoder", 1, 1, 6e-4, CPU)
+    model = autoencoder.train(shards, data / "autoencoder", 3, 1, 6e-4, CPU)
+    model.save_pretrained(data / "autoencoder/vae")
+    for steps in (1, 2):
+        text.train(shards, data / "text", steps, 4, 1e-3, CPU)
+    for steps in (1, 2):
+        diffusion.train(shards, data / "autoencoder/vae", data / "text", data / "diffusion", steps, 1, 4e-4, CPU)
+    export(data, data / "checkpoint")
+    return data
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser):
+    yield from opened(browser, DESKTOP)
+
+
+@pytest.fixture
+def phone(browser):
+    yield from opened(browser, PHONE)

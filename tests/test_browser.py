@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 import io
-from urllib.parse import urlsplit
 
-import app_server
+import numpy as np
 import pytest
-from browser import chromium
+from browser import PHONE, WAIT_MS, hurry, open_tab, result, upload
 from conftest import make_music, write_pyav
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image, ImageStat
+from playwright.sync_api import Page, expect
 
-from riffusion_space import Waveform, read_audio, read_settings
+from riffusion_space import read_audio
 from riffusion_space.audio import write_audio
-
-WAIT_MS = 60_000
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser):
-    yield from opened(browser, DESKTOP)
-
-
-@pytest.fixture
-def phone(browser):
-    yield from opened(browser, PHONE)
-
-
-def opened(browser: Browser, size: dict):
-    """A fresh page; when it is done with, nothing has gone wrong in it and nothing has left this machine."""
-    context = browser.new_context(viewport=size)
-    context.set_default_timeout(WAIT_MS)
-    page, crashes, hosts = context.new_page(), [], set()
-    page.on("pageerror", lambda error: crashes.append(error))
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-    page.goto(app_server.start().url)
-    expect(page.locator(".banner.ready")).to_contain_text("embedded", timeout=WAIT_MS)
-    yield page
-    context.close()
-    assert not crashes
-    assert hosts <= {"127.0.0.1", None}  # None: data: and blob:
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
-
-
-def hurry(page: Page) -> None:
-    """Two steps will do."""
-    page.get_by_role("button", name="Advanced").locator("visible=true").click()
-    page.get_by_label("Steps").fill("2")
-    page.get_by_label("Guidance", exact=True).fill("1")
-
-
-def result(page: Page, tmp_path, label: str = "Spectrogram of the result") -> tuple[Waveform, dict]:
-    """Wait for what was made; the sound and the settings inside the file that the page offers."""
-    picture = page.get_by_alt_text(label).locator("visible=true")
-    expect(picture).to_be_visible(timeout=WAIT_MS)
-    with Image.open(io.BytesIO(page.request.get(picture.get_attribute("src")).body())) as image:
-        assert image.width > 500
-    expect(page.locator(".block.caption:visible")).to_contain_text("Seed")
-    with page.expect_download() as download:
-        page.locator("a[download$='.wav']:visible").get_by_label("Download").click()
-    file = tmp_path / download.value.suggested_filename
-    download.value.save_as(file)
-    return read_audio(file), read_settings(file)
+from riffusion_space.spectrogram import SpectrogramParams, has_params
 
 
 def test_text_to_audio(page, tmp_path):
@@ -91,10 +32,10 @@ def test_text_to_audio(page, tmp_path):
 
 
 def test_example_fills_in_and_runs(page, tmp_path):
-    page.get_by_role("button", name="flute and piano").click()
-    expect(page.get_by_label("Prompt", exact=True)).to_have_value("flute and piano")
+    page.get_by_role("button", name="flute melody").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("flute melody")
     _, settings = result(page, tmp_path)
-    assert settings["prompt"] == "flute and piano"
+    assert settings["prompt"] == "flute melody"
 
 
 def test_seed_image_by_its_thumbnail(page, tmp_path):
@@ -104,6 +45,22 @@ def test_seed_image_by_its_thumbnail(page, tmp_path):
     page.get_by_label("Prompt", exact=True).fill("drums")
     page.get_by_role("button", name="Generate").click()
     assert result(page, tmp_path)[1]["seed_image"] == "beat"
+    expect(page.locator(".result .tempo:visible")).to_have_text("93.75 bpm")
+
+
+def test_beats_are_those_that_were_asked_for(page, tmp_path):
+    hurry(page)
+    page.get_by_label("Prompt", exact=True).fill("techno at 125 BPM")
+    page.get_by_role("button", name="Generate").click()
+    result(page, tmp_path)
+    expect(page.locator(".result .tempo:visible")).to_have_text("125 bpm")
+    page.get_by_role("button", name="Tempo, key, loop").click()
+    page.get_by_label("Tempo", exact=True).fill("100")
+    page.get_by_label("Bars").fill("1")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator(".result .tempo:visible")).to_have_text("100 bpm", timeout=WAIT_MS)
+    sound, settings = result(page, tmp_path)
+    assert (sound.duration_s, settings["bpm"], settings["bars"]) == (2.4, 100, 1)
 
 
 def test_audio_to_audio(page, tmp_path):
@@ -169,6 +126,225 @@ def test_interpolate_between_seeds(page, tmp_path):
     assert (settings["prompt_b"], settings["seed"], settings["seed_b"]) == ("", 7, 8)
 
 
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """From one point of the spectrogram to another, both as parts of its width and of its height from the top."""
+    page.locator(".plot:visible").first.scroll_into_view_if_needed()
+    box = page.locator(".plot:visible").first.bounding_box()
+    for press, (right, down) in ((page.mouse.down, start), (page.mouse.up, end)):
+        page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"], steps=3)
+        press()
+
+
+def click(page: Page, right: float) -> None:
+    drag(page, (right, 0.5), (right, 0.5))
+
+
+# How far the playhead is from the sound, in seconds, in each of so many frames.
+LAGS = """(plot, frames) => new Promise((resolve) => {
+    const audio = plot.closest(".player").querySelector("audio"), head = plot.querySelector(".head"), lags = [];
+    const look = () => {
+        const { left, width } = plot.getBoundingClientRect();
+        const middle = head.getBoundingClientRect().left + 1;
+        lags.push(((middle - left) / width) * audio.duration - audio.currentTime);
+        lags.length < frames ? requestAnimationFrame(look) : resolve(lags);
+    };
+    look();
+})"""
+
+
+@pytest.fixture
+def player(page, tmp_path):
+    """The page with a sound of four seconds in a player."""
+    open_tab(page, "Audio to audio")
+    upload(page, "original", write_audio(make_music(4), tmp_path / "song.wav"))
+    return page
+
+
+def sound_of(page: Page, what: str):
+    return page.locator(".player:visible").first.evaluate(f"(player) => player.querySelector('audio').{what}")
+
+
+def test_player_follows_the_sound(player):
+    plot = player.get_by_role("slider", name="Spectrogram of the original")
+    expect(plot).to_have_attribute("aria-valuetext", "0 of 4 seconds")
+    click(player, 0.25)
+    assert sound_of(player, "currentTime") == pytest.approx(1, abs=0.02) and sound_of(player, "paused")
+    plot.press(" ")
+    expect(player.get_by_role("button", name="Pause")).to_be_visible()
+    lags = plot.evaluate(LAGS, 30)
+    assert max(map(abs, lags)) < 0.05 and sound_of(player, "currentTime") > 1.2
+    plot.press(" ")
+    expect(player.locator(".player:visible").first.get_by_role("button", name="Play")).to_be_visible()
+    assert sound_of(player, "paused")
+
+
+def test_player_by_keyboard(player):
+    plot = player.get_by_role("slider", name="Spectrogram of the original")
+    for key, time in (("ArrowRight", 1), ("ArrowRight", 2), ("Shift+ArrowLeft", 1.9), ("End", 4), ("Home", 0)):
+        plot.press(key)
+        assert sound_of(player, "currentTime") == pytest.approx(time, abs=0.01)
+    plot.press("ArrowRight")
+    expect(plot).to_have_attribute("aria-valuetext", "1 of 4 seconds")
+    plot.press("[")
+    expect(player.locator(".player .region:visible")).to_have_text("1.00–2.00 s")
+    plot.press("Escape")
+    expect(player.locator(".player .region:visible")).to_have_count(0)
+
+
+def test_player_loops_a_region(player):
+    drag(player, (0.5, 0.5), (0.55, 0.5))  # 2 to 2.2 s
+    expect(player.locator(".player .region:visible")).to_have_text("2.00–2.20 s")
+    player.locator(".player:visible .loop").first.click()
+    player.locator(".player:visible .play").first.click()
+    player.wait_for_timeout(700)
+    assert 1.99 <= sound_of(player, "currentTime") <= 2.25 and not sound_of(player, "paused")
+
+
+def test_player_in_black_on_white(player):
+    plot = player.locator(".plot:visible").first
+    light = []
+    for _ in range(2):
+        with Image.open(io.BytesIO(plot.screenshot())) as shot:
+            light.append(ImageStat.Stat(shot.convert("L")).mean[0])
+        player.get_by_label("Black on white").locator("visible=true").first.click()
+    assert light[0] < 100 and light[1] > 155
+
+
+def test_one_player_at_a_time(player, tmp_path):
+    player.locator(".player:visible .play").first.click()
+    assert not sound_of(player, "paused")
+    open_tab(player, "Extend")
+    upload(player, "extend-original", write_audio(make_music(2), tmp_path / "other.wav"))
+    player.locator(".player:visible .play").first.click()
+    expect(player.locator(".player.playing")).to_have_count(1)
+
+
+def test_finger_marks_a_region(phone, tmp_path):
+    open_tab(phone, "Inpaint")
+    upload(phone, "inpaint-original", write_audio(make_music(4), tmp_path / "song.wav"))
+    expect(phone.get_by_label("range slider for To").locator("visible=true")).to_have_attribute("max", "4")
+    plot = phone.locator(".plot:visible").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    devtools = phone.context.new_cdp_session(phone)
+    devtools.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    for kind, part in (("touchStart", 0.5), ("touchMove", 0.6), ("touchMove", 0.75), ("touchEnd", None)):
+        finger = [] if part is None else [{"x": box["x"] + part * box["width"], "y": box["y"] + 40}]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": finger})
+    expect(phone.locator(".player .region:visible")).to_have_text("2.00–3.00 s")
+    assert phone.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_inpaint_a_band_of_a_region(page, tmp_path):
+    song = write_audio(make_music(4), tmp_path / "song.wav")
+    open_tab(page, "Inpaint")
+    upload(page, "inpaint-original", song)
+    expect(page.get_by_label("range slider for To").locator("visible=true")).to_have_attribute("max", "4")
+    page.get_by_label("number input for From").fill("1.5")
+    page.get_by_label("number input for To").fill("2.5")
+    page.get_by_label("Highest frequency").fill("2000")
+    expect(page.locator(".player .region:visible")).to_have_text("1.50–2.50 s, 0–2000 Hz")
+    hurry(page)
+    page.get_by_label("Prompt", exact=True).locator("visible=true").fill("flute")
+    page.get_by_label("Prompt", exact=True).locator("visible=true").press("Enter")
+    sound, settings = result(page, tmp_path)
+    assert settings["regions"] == [[1.5, 2.5, 0, 2000]]
+    given, join = read_audio(song).samples, [round(second * 44100) for second in (1.5, 2.5)]
+    assert (sound.samples[:, : join[0]] == given[:, : join[0]]).all()
+    assert (sound.samples[:, join[1] :] == given[:, join[1] :]).all() and (sound.samples != given).any()
+
+
+def test_inpaint_what_was_marked_by_dragging(page, tmp_path):
+    open_tab(page, "Inpaint")
+    upload(page, "inpaint-original", write_audio(make_music(4), tmp_path / "song.wav"))
+    fields = [page.get_by_label(name, exact=True).locator("visible=true") for name in
+              ("number input for From", "number input for To", "Lowest frequency", "Highest frequency")]
+    expect(page.get_by_label("range slider for To").locator("visible=true")).to_have_attribute("max", "4")
+    drag(page, (0.25, 0.5), (0.5, 0.9))
+    for field, value in zip(fields, (1, 2, 0, 10000)):
+        assert float(field.input_value()) == pytest.approx(value, abs=0.02)
+    page.get_by_role("button", name="Time + band").click()
+    drag(page, (0.25, 0.75), (0.5, 0.5))
+    expect(fields[2]).not_to_have_value("0")
+    low, high = (float(field.input_value()) for field in fields[2:])
+    for hz, band in ((low, 127.5), (high, 255.5)):
+        assert hz == pytest.approx(SpectrogramParams().band_to_hz(band), rel=0.03)
+    click(page, 0.9)
+    expect(fields[0]).to_have_value("1")  # a click seeks and marks nothing
+    hurry(page)
+    page.get_by_label("Prompt", exact=True).locator("visible=true").fill("flute")
+    page.get_by_role("button", name="Generate").locator("visible=true").click()
+    (region,) = result(page, tmp_path)[1]["regions"]
+    assert region == [float(field.input_value()) for field in fields]
+
+
+def test_inpaint_several_regions(page, tmp_path):
+    open_tab(page, "Inpaint")
+    upload(page, "inpaint-original", write_audio(make_music(4), tmp_path / "song.wav"))
+    expect(page.get_by_label("range slider for To").locator("visible=true")).to_have_attribute("max", "4")
+    drag(page, (0.25, 0.5), (0.375, 0.5))
+    expect(page.locator(".player .region:visible")).to_have_text("1.00–1.50 s")
+    page.get_by_role("button", name="Mark another one as well").click()
+    drag(page, (0.75, 0.5), (0.875, 0.5))
+    expect(page.locator(".player .region:visible")).to_have_text("1.00–1.50 s + 3.00–3.50 s")
+    expect(page.locator(".kept:visible")).to_have_count(1)
+    hurry(page)
+    page.get_by_label("Prompt", exact=True).locator("visible=true").fill("flute")
+    page.get_by_role("button", name="Generate").locator("visible=true").click()
+    sound, settings = result(page, tmp_path)
+    assert settings["regions"] == pytest.approx(np.array([[1, 1.5], [3, 3.5]]), abs=0.02)
+    given = read_audio(tmp_path / "song.wav").samples
+    changed = (sound.samples != given)[0].reshape(-1, 4410).any(1)  # tenths of a second
+    assert changed[11:14].all() and changed[31:34].all() and not changed[16:29].any()
+
+    page.get_by_role("button", name="Only this one").click()
+    expect(page.locator(".player .region:visible")).to_have_text("3.00–3.50 s")
+    page.get_by_label("Go on with flute").select_option(label="Use these settings")
+    expect(page.locator(".player .region:visible")).to_have_text("1.00–1.50 s + 3.00–3.50 s")
+
+
+def test_inpaint_example_brings_its_region(page, tmp_path):
+    open_tab(page, "Inpaint")
+    hurry(page)
+    page.get_by_role("button", name="3 to 5 s → flute").click()
+    assert result(page, tmp_path)[1]["regions"] == [[3, 5]]
+    page.get_by_label("number input for To").fill("1")
+    page.get_by_role("button", name="Generate").locator("visible=true").click()
+    expect(page.locator(".toast-body")).to_contain_text("Expected a region of at least 0.1 s, got 3 to 1 s")
+
+
+def test_extend_to_the_left(page, tmp_path):
+    song = write_audio(make_music(2), tmp_path / "song.wav")
+    open_tab(page, "Extend")
+    upload(page, "extend-original", song)
+    hurry(page)
+    page.get_by_label("Seconds more").fill("1.5")
+    page.get_by_label("before the beginning").check()
+    page.get_by_label("Prompt", exact=True).locator("visible=true").fill("harp")
+    page.get_by_role("button", name="Generate").locator("visible=true").click()
+    sound, settings = result(page, tmp_path)
+    assert sound.duration_s == 3.5 and settings["side"] == "left"
+    assert (sound.samples[:, 66150:] == read_audio(song).samples).all()
+
+
+def test_codec_both_ways(page, tmp_path):
+    open_tab(page, "Codec")
+    page.get_by_role("button", name="beat", exact=True).locator("visible=true").click()
+    expect(page.get_by_alt_text("Spectrogram of the sound")).to_be_visible(timeout=WAIT_MS)
+    with page.expect_download() as download:
+        page.get_by_label("Download the sound").locator("visible=true").click()
+    assert download.value.suggested_filename == "beat.wav"
+    upload(page, "codec-original", write_audio(make_music(2), tmp_path / "song.mp3"))
+    page.get_by_role("button", name="Make image").click()
+    expect(page.get_by_alt_text("Spectrogram image with axes")).to_be_visible(timeout=WAIT_MS)
+    with page.expect_download() as download:
+        page.locator("a[download='song.png']:visible").click()
+    file = tmp_path / "song.png"
+    download.value.save_as(file)
+    with Image.open(file) as image:
+        assert image.height == 512 and has_params(image.getexif())
+
+
 def test_error_is_a_sentence_and_loses_nothing(page, tmp_path):
     hurry(page)
     page.get_by_label("Steps").fill("0")
@@ -196,7 +372,6 @@ def test_file_that_is_no_sound(page, tmp_path):
 
 def test_cancel(page):
     hurry(page)
-    page.get_by_label("Duration").fill("120")
     page.get_by_label("Steps").fill("100")
     page.get_by_label("Prompt", exact=True).fill("funk")
     page.get_by_role("button", name="Generate").click()
@@ -206,14 +381,19 @@ def test_cancel(page):
     expect(page.get_by_text("of 100")).to_have_count(0)
 
 
-@pytest.mark.parametrize("tab", ["Text to audio", "Audio to audio", "Interpolate"])
-def test_phone_never_scrolls_sideways(phone, tab):
+@pytest.mark.parametrize(
+    "tab", ["Text to audio", "Audio to audio", "Interpolate", "Inpaint", "Extend", "Codec", "Draw", "About"])
+def test_phone_never_scrolls_sideways(phone, tab, tmp_path):
     open_tab(phone, tab)
+    if tab in ("Inpaint", "Extend", "Codec"):
+        upload(phone, f"{tab.lower()}-original", write_audio(make_music(2), tmp_path / "song.wav"))
     for accordion in phone.get_by_role("button", name="▼").locator("visible=true").all():
         accordion.click()
-    expect(phone.get_by_label("Negative prompt").locator("visible=true")).to_be_visible()
+    if tab not in ("Codec", "Draw", "About"):
+        expect(phone.get_by_label("Negative prompt").locator("visible=true")).to_be_visible()
     phone.wait_for_timeout(500)
     assert phone.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert phone.locator("footer").inner_text().strip() == "Settings"  # no dot that divides it from nothing
 
 
 def test_long_sound_fits_a_phone(phone, tmp_path):

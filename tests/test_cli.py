@@ -11,6 +11,8 @@ from riffusion_space import cli
 from riffusion_space.audio import read_audio, write_audio
 from riffusion_space.clip import read_settings
 
+TASKS = ("text2audio", "audio2audio", "interpolate", "inpaint", "extend", "arrange", "morph")
+
 
 def run(*arguments, timeout=300):
     return subprocess.run([sys.executable, "-m", "riffusion_space", *map(str, arguments)], capture_output=True,
@@ -41,6 +43,33 @@ def test_audio2audio_and_interpolate(tmp_path, tiny):
     assert Image.open(tmp_path / "walk.png").size == (1024, 512)
 
 
+def test_inpaint_and_extend(tmp_path, tiny):
+    song = write_audio(make_music(2.5), tmp_path / "song.flac")
+    done = run("inpaint", song, "flute", "--region", "0.5-1", "--region", "1.2-2:200-2000", "-o", tmp_path / "in.flac",
+               *tiny)
+    assert done.returncode == 0, done.stderr
+    given, made = read_audio(song).samples, read_audio(tmp_path / "in.flac").samples
+    assert (made[:, :22050] == given[:, :22050]).all() and (made[:, 88200:] == given[:, 88200:]).all()
+    assert read_settings(tmp_path / "in.flac")["regions"] == [[0.5, 1], [1.2, 2, 200, 2000]]
+    done = run("extend", song, "flute", "--seconds", 1, "--side", "left", "-o", tmp_path / "longer.flac", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert (read_audio(tmp_path / "longer.flac").samples[:, 44100:] == given).all()
+
+
+def test_arrange_and_one_section_anew(tmp_path, tiny):
+    piece = tmp_path / "piece.yaml"
+    piece.write_text("bpm: 240\nseed: 3\nsections:\n- {prompt: rain, bars: 1}\n- {bars: 2, transition: cut, seed: 5}\n")
+    done = run("arrange", piece, "-o", tmp_path / "piece.flac", *tiny)
+    assert done.returncode == 0, done.stderr
+    made = read_audio(tmp_path / "piece.flac").samples
+    assert made.shape == (1, 3 * 44_100) and "seed 3" in done.stderr
+    done = run("arrange", piece, "--audio", tmp_path / "piece.flac", "--anew", 1, "--seed", 4,
+               "-o", tmp_path / "anew.flac", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert (read_audio(tmp_path / "anew.flac").samples[:, 44_100:] == made[:, 44_100:]).all()
+    assert read_settings(tmp_path / "anew.flac")["seed"] == 4
+
+
 def test_codec_both_ways(tmp_path):
     song = write_audio(make_music(2.0), tmp_path / "song.flac")
     assert run("audio2image", song, "-o", tmp_path / "song.png").returncode == 0
@@ -49,20 +78,31 @@ def test_codec_both_ways(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    (("text2audio", "", "-o", "x.wav"), "prompt"),
+    (("text2audio", "(rain:99)", "-o", "x.wav"), "prompt"),
+    (("arrange", "piece.yaml", "-o", "x.wav"), "there is no 'piece.yaml'"),
+    (("arrange", "README.md", "-o", "x.wav"), "a YAML file of sections"),
+    (("arrange", "assets/examples/night-drive.yaml", "--anew", "2", "-o", "x.wav"), "one without the other"),
+    (("morph", "README.md", "README.md", "-o", "x.wav"), "an audio file such as"),
     (("text2audio", "rain", "-o", "x.txt"), "--output to end in"),
     (("text2audio", "rain", "-o", "no/such/folder/x.wav"), "folder that exists"),
     (("text2audio", "rain", "--steps", "0", "-o", "x.wav"), "steps"),
     (("text2audio", "rain", "--steps", "many", "-o", "x.wav"), "--steps"),
     (("audio2audio", "missing.mp3", "flute", "-o", "x.wav"), "missing.mp3"),
     (("interpolate", "rain", "-o", "x.wav"), "prompt_b or seed_b"),
+    (("inpaint", "README.md", "flute", "--region", "1.5", "-o", "x.wav"), "such as 1.5-3.0"),
+    (("inpaint", "README.md", "flute", "--region", "3-1.5", "-o", "x.wav"), "at least 0.1 s"),
+    (("inpaint", "assets/examples/rock-beat.mp3", "flute", "--region", "1-99", "-o", "x.wav"), "inside the sound"),
+    (("inpaint", "README.md", "flute", "-o", "x.wav"), "--region"),
+    (("extend", "README.md", "flute", "-o", "x.wav"), "an audio file such as"),
+    (("extend", "README.md", "flute", "--seconds", "nan", "-o", "x.wav"), "seconds from 0.1"),
+    (("extend", "README.md", "flute", "--seconds", "3", "--side", "up", "-o", "x.wav"), "right or left"),
     (("image2audio", "missing.png", "-o", "x.wav"), "missing.png"),
     (("text2audio", "rain", "-o", "x.wav", "--checkpoint", "no/such@@"), "no/such@@"),
     (("text2audio", "rain", "-o", "x.wav", "--device", "gpu"), "a device that this machine has"),
     (("sing", "rain"), "sing"),
 ])
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, complaint, tiny, tmp_path):
-    needs_model = arguments[0] in ("text2audio", "audio2audio", "interpolate") and "--checkpoint" not in arguments
+    needs_model = arguments[0] in TASKS and "--checkpoint" not in arguments
     model = tiny[: 2 if "--device" in arguments else 4] if needs_model else ()
     done = run(*arguments, *model)
     assert done.returncode == 2 and complaint in done.stderr
@@ -83,7 +123,7 @@ def test_help_is_quick_and_names_every_task():
     started = time.monotonic()
     done = run("--help")
     assert done.returncode == 0 and time.monotonic() - started < 5
-    for task in ("text2audio", "audio2audio", "interpolate", "image2audio", "audio2image"):
+    for task in (*TASKS, "image2audio", "audio2image"):
         assert task in done.stdout
 
 

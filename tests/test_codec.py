@@ -226,7 +226,7 @@ def test_progress_reaches_the_end():
 
 
 _MEASURE_MEMORY = """
-import functools, re, sys
+import functools, re
 from pathlib import Path
 import numpy as np
 from riffusion_space import codec, phase
@@ -234,7 +234,7 @@ from riffusion_space.audio import Waveform
 
 # What an iteration holds does not depend on how many there are.
 codec.reconstruct = functools.partial(phase.reconstruct, iterations=1)
-seconds = float(sys.argv[1])
+seconds = 600
 rng = np.random.default_rng(0)
 wave = Waveform(rng.standard_normal((2, int(48000 * seconds)), dtype=np.float32) * np.float32(0.1), 48000)
 image = codec.encode(wave)
@@ -247,14 +247,8 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures peak memory as Linux reports it")
 def test_ten_minutes_of_stereo_stay_under_two_gigabytes():
-    """Measured at 20 s and 2 min, both of several chunks; the growth is linear."""
-
-    def peak_gb(seconds: float) -> float:
-        run = [sys.executable, "-c", _MEASURE_MEMORY, str(seconds)]
-        return float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
-
-    short, long = peak_gb(20), peak_gb(120)
-    assert short + (long - short) / 100 * 580 < 2.0
+    run = [sys.executable, "-c", _MEASURE_MEMORY]
+    assert float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) < 2.0
 
 
 def test_exif_of_another_library_decodes():

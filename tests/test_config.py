@@ -21,7 +21,8 @@ def test_impossible_limits_are_refused(value, complaint):
 
 
 def test_a_page_can_be_built_at_every_least_limit():
-    least = Config(max_seconds=1, max_clips=3, max_steps=1, max_queue=1, max_upload_mb=1)
+    least = Config(max_seconds=1, max_clips=3, max_steps=1, max_queue=1, max_upload_mb=1, max_listeners=1,
+                   max_live_minutes=1)
     assert "text2audio" in {fn.api_name for fn in build_app(PipelineLoader(least), least).fns.values()}
     with pytest.raises(ValueError, match="RIFFUSION_MAX_CLIPS of at least 3, got 2"):
         Config(max_clips=2)

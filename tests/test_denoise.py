@@ -66,3 +66,34 @@ def test_strength_0_keeps_exactly(gaussian, tiny_pipe):
     made = denoise(tiny_pipe.checkpoint, given, 64, "dpm++", STEPS, 7)
     assert torch.equal(made[..., :64], given.init[..., :64])
     assert abs(correlation(made[..., 64:], given.init[..., 64:])) < 0.1
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_preview_is_what_a_perfect_model_expects_from_the_first_step_on(name, kind, tiny_pipe, monkeypatch):
+    picture = torch.randn(1, 4, 8, WIDTH, generator=torch.Generator().manual_seed(1))
+    given = tiny_pipe.checkpoint.scheduler
+    monkeypatch.setitem(given.config, "prediction_type", kind)
+
+    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+        kept = given.alphas_cumprod[round(float(timestep))]
+        noise = (latents - kept.sqrt() * picture) / (1 - kept).sqrt()
+        return noise if kind == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * picture
+
+    monkeypatch.setattr(loop, "_predict", predict)
+    shown = []
+    denoise(tiny_pipe.checkpoint, canvas(torch.ones(WIDTH)), 64, name, 5, 7, preview=shown.append)
+    assert len(shown) >= 5
+    for latents in shown:
+        assert torch.allclose(latents, picture, atol=1e-3)
+
+
+def test_a_few_steps_begin_right_at_the_strength(gaussian, tiny_pipe, monkeypatch):
+    monkeypatch.setitem(tiny_pipe.checkpoint.scheduler.config, "timestep_spacing", "trailing")
+    times = []
+    predict = loop._predict
+    monkeypatch.setattr(loop, "_predict", lambda *args: times.append(int(args[2])) or predict(*args))
+    for strength, expected in ((1.0, [999, 749, 499, 249]), (0.55, [549, 299, 49]), (0.5, [499, 249]), (0.1, [99])):
+        times.clear()
+        denoise(tiny_pipe.checkpoint, canvas(torch.full((WIDTH,), strength)), 64, "ddim", 4, 7)
+        assert times == expected

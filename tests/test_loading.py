@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from riffusion_space.config import Config
-from riffusion_space.denoise import Cancelled
+from riffusion_space.request import Cancelled
 from riffusion_space.ui.loading import LoadState, PipelineLoader
 
 

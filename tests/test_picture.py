@@ -21,7 +21,7 @@ def tone(hz: float, seconds: float = 1.0) -> Image.Image:
 
 def plot(drawn: Image.Image) -> np.ndarray:
     """What is inside the axes, in shades of grey."""
-    left, top, right, bottom = picture._MARGINS
+    left, top, right, bottom = picture.MARGINS
     return np.asarray(drawn.crop((left, top, drawn.width - right, drawn.height - bottom)).convert("L"))
 
 

@@ -12,7 +12,8 @@ from riffusion_space.audio import Waveform
 from riffusion_space.clip import read_settings
 from riffusion_space.codec import decode, encode
 from riffusion_space.config import Config
-from riffusion_space.pipeline import Cancelled, RiffusionPipeline, slerp
+from riffusion_space.pipeline import RiffusionPipeline, slerp
+from riffusion_space.request import Cancelled
 from riffusion_space.schedulers import SCHEDULERS
 
 FAST = {"steps": 2, "guidance": 2.0, "seed": 7}
@@ -243,7 +244,7 @@ def test_slerp_keeps_the_variance():
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    ({"prompt": ""}, "prompt"), ({"prompt": "a", "steps": 0}, "steps"), ({"prompt": "a", "steps": 2.5}, "steps"),
+    ({"prompt": None}, "prompt"), ({"prompt": "a", "steps": 0}, "steps"), ({"prompt": "a", "steps": 2.5}, "steps"),
     ({"prompt": "a", "guidance": -1}, "guidance"), ({"prompt": "a", "guidance": float("nan")}, "guidance"),
     ({"prompt": "a", "seed": -1}, "seed"), ({"prompt": "a", "seed": 2**32}, "seed"),
     ({"prompt": "a", "seed": True}, "seed"),

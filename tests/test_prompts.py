@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from riffusion_space.prompts import check_prompt, embed_prompts, parse_weights
+from riffusion_space.prompts import MAX_KEPT, check_prompt, embed_prompts, parse_weights
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,31 @@ def test_weights_move_away_from_the_empty_prompt(checkpoint):
 
 
 @pytest.mark.parametrize("text, complaint", [
-    (None, "to be text, got NoneType"), ("  ", "empty text"), ("x" * 2001, "2000 characters"),
+    (None, "to be text, got NoneType"), ("x" * 2001, "2000 characters"),
     ("(a:99)", "weights from"), ("bells\0", "control characters"), ("bells\ud800", "control characters"),
 ])
 def test_bad_prompts_are_refused(text, complaint):
     with pytest.raises(ValueError, match=complaint):
-        check_prompt("prompt", text, required=True)
+        check_prompt("prompt", text)
+
+
+def test_embeddings_are_kept_until_the_encoder_changes(checkpoint):
+    calls, asked = [], ["a sound that nobody asked for yet", ""]
+    hook = checkpoint.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    weight = next(checkpoint.text_encoder.parameters())
+    try:
+        first, encoded = embed_prompts(checkpoint, asked), len(calls)
+        assert torch.equal(embed_prompts(checkpoint, asked), first) and len(calls) == encoded
+        with torch.no_grad():
+            weight.mul_(2)
+        assert not torch.equal(embed_prompts(checkpoint, asked), first)
+        with torch.no_grad():
+            weight.div_(2)
+        assert torch.equal(embed_prompts(checkpoint, asked), first)
+        for number in range(MAX_KEPT + 5):
+            embed_prompts(checkpoint, [f"prompt {number}"])
+        encoded = len(calls)
+        embed_prompts(checkpoint, ["prompt 0"])
+        assert len(calls) == encoded + 1  # the oldest were given up
+    finally:
+        hook.remove()

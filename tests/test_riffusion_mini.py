@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file
 
+from riffusion_space.audio import read_audio
 from riffusion_space.checkpoints import EMBEDDED_DIR
+from riffusion_space.codec import encode
 from riffusion_space.config import Config
 from riffusion_space.pipeline import RiffusionPipeline
+from riffusion_space.ui.original import example_files
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +68,33 @@ def test_words_decide_what_is_heard(pipe):
     rows = np.arange(512)
     centre = [(level * rows).sum() / level.sum() for level in (flute_level, bass_level)]
     assert centre[1] > centre[0]  # row 0 is the highest frequency
+
+
+def test_sketch_shows_what_is_being_painted(pipe):
+    sketches = []
+
+    class Progress:
+        def __call__(self, fraction, text):
+            pass
+
+        def preview(self, image):
+            sketches.append(np.asarray(image, float))
+
+    clip = pipe.text2audio("church bells", seed=7, steps=6, progress=Progress())
+    small = np.asarray(clip.image.convert("L").resize((64, 64), Image.Resampling.BOX), float)
+    likeness = [np.corrcoef(sketch.ravel(), small.ravel())[0, 1] for sketch in sketches]
+    assert len(sketches) == 6 and sketches[0].shape == (64, 64)
+    assert likeness[0] > 0.4 and likeness[-1] > 0.85 and likeness[-1] > likeness[0]
+
+
+def test_a_morph_begins_as_one_sound_and_ends_as_the_other(pipe):
+    sounds = [read_audio(file) for file in example_files()]
+    clip = pipe.morph(*sounds, duration_s=6.0, seed=7, steps=4)
+    made, *given = (np.asarray(image.convert("L"), float) for image in (clip.image, *map(encode, sounds)))
+    last = given[1].shape[1] - 2  # of which the middle is the end of the sound
+
+    def alike(one, other):
+        return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+    assert alike(made[:, :90], given[0][:, :90]) > 0.9 and alike(made[:, 510:600], given[1][:, last - 90 : last]) > 0.9
+    assert alike(made[:, 250:340], given[0][:, 250:340]) < 0.9

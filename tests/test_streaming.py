@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from riffusion_space.pipeline import RiffusionPipeline
+from riffusion_space.request import Cancelled
+from riffusion_space.streaming import StreamRequest, StreamState, _turned_to, next_chunk, stream
+
+RAIN = StreamRequest("rain", steps=2, guidance=2.0)
+SAMPLES = 32 * 8 * 441
+
+
+def play(pipe, request, count, state=None):
+    chunks, state = [], state or StreamState(seed=7)
+    for _ in range(count):
+        chunk, state = next_chunk(pipe, state, request)
+        chunks.append(chunk)
+    return chunks
+
+
+def roughness(chunks):
+    """At the joins, against the interior: the largest second difference of samples within 1 ms, and the largest step
+    of the level from 20 ms to the next, in dB."""
+    sound = np.concatenate([chunk.audio.samples[0] for chunk in chunks])
+    rough = np.abs(np.diff(sound, 2))
+    joins = [SAMPLES * number for number in range(1, len(chunks))]
+    near = np.concatenate([np.arange(join - 44, join + 44) for join in joins])
+    level = 20 * np.log10(np.sqrt((sound[: len(sound) // 882 * 882].reshape(-1, 882) ** 2).mean(1)) + 1e-9)
+    step = np.abs(np.diff(level))
+    at = [round(join / 882) + k for join in joins for k in (-2, -1, 0, 1)]
+    return rough[near].max() / np.delete(rough, near).max(), step[at].max() / np.delete(step, at).max()
+
+
+def test_chunks_join_without_a_click_and_the_level_holds(tiny_pipe):
+    chunks = play(tiny_pipe, RAIN, 4)
+    assert [chunk.start for chunk in chunks] == [0, SAMPLES, 2 * SAMPLES, 3 * SAMPLES]
+    for chunk in chunks:
+        assert chunk.audio.samples.shape == (1, SAMPLES) and chunk.pixels.shape == (512, 256)
+        assert chunk.audio.peak <= 1
+    jump, level = roughness(chunks)
+    assert jump <= 1 and level <= 1
+
+
+def test_a_state_makes_the_same_chunk_however_often_and_through_bytes(tiny_pipe):
+    first, state = next_chunk(tiny_pipe, StreamState(seed=3), RAIN)
+    one, _ = next_chunk(tiny_pipe, state, RAIN)
+    two, _ = next_chunk(tiny_pipe, StreamState.from_bytes(state.to_bytes()), RAIN)
+    assert np.array_equal(one.audio.samples, two.audio.samples)
+    other, _ = next_chunk(tiny_pipe, state, StreamRequest("wind", steps=2, guidance=9.0))
+    assert not np.array_equal(one.audio.samples, other.audio.samples)
+    assert len(state.to_bytes()) < 1_000_000 and state.latents.device.type == "cpu"
+    with pytest.raises(ValueError, match="expected the bytes of a stream's state"):
+        StreamState.from_bytes(b"nothing of the kind")
+
+
+def test_prompts_are_reached_over_the_chunks_asked_for():
+    state = _turned_to(StreamState(), StreamRequest("rain"))
+    assert state.blend == {"rain": 1.0}
+    shares = []
+    for _ in range(5):
+        state = _turned_to(state, StreamRequest("wind", transition=4))
+        shares.append(round(state.blend["wind"], 3))
+    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0] and set(state.blend) == {"wind"}
+    midway = _turned_to(_turned_to(state, StreamRequest("rain", transition=2)), StreamRequest("snow", transition=2))
+    assert midway.blend == {"wind": 0.25, "rain": 0.25, "snow": 0.5}
+    assert _turned_to(midway, StreamRequest("hail", bpm=120)).blend == {"hail, 120 bpm": 1.0}
+
+
+def test_wildness_walks_the_noise(tiny_pipe):
+    def second(wildness):
+        return play(tiny_pipe, StreamRequest("rain", steps=2, guidance=2.0, wildness=wildness), 2)[1].pixels
+
+    assert not np.array_equal(second(0.0), second(1.0))
+
+
+def test_a_seed_image_is_read_once_and_can_be_left(tiny_pipe):
+    beat = StreamRequest("rain", steps=2, guidance=2.0, seed_image="beat", strength=0.5)
+    first, state = next_chunk(tiny_pipe, StreamState(), beat)
+    assert state.beat.shape[-1] == 64 and state.beat_name == "beat"
+    _, again = next_chunk(tiny_pipe, state, beat)
+    assert again.beat is state.beat
+    _, left = next_chunk(tiny_pipe, again, RAIN)
+    assert left.beat is None
+
+
+def test_the_generator_takes_requests(tiny_pipe):
+    chunks = tiny_pipe.stream("rain", seed=1, steps=2, guidance=2.0)
+    first = next(chunks)
+    assert np.array_equal(first.audio.samples, next(stream(tiny_pipe, RAIN, StreamState(seed=1))).audio.samples)
+    chunks = tiny_pipe.stream(RAIN, seed=1)
+    assert next(chunks).blend == {"rain": 1.0}
+    assert chunks.send(StreamRequest("wind", steps=2)).blend == {"wind": 1.0}
+    assert next(chunks).blend == {"wind": 1.0}
+    chunks.close()
+
+
+def test_cancelling_leaves_the_state_and_frees_the_device(tiny_pipe):
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        next_chunk(tiny_pipe, StreamState(), RAIN, cancel=cancel)
+    next_chunk(tiny_pipe, StreamState(), RAIN)
+
+
+@pytest.mark.parametrize("values, complaint", [
+    ({"prompt": None}, "prompt"), ({"prompt": "a", "wildness": 2}, "wildness from 0 to 1"),
+    ({"prompt": "a", "transition": 0}, "transition"), ({"prompt": "a", "steps": 0}, "steps"),
+    ({"prompt": "a", "bpm": 1}, "bpm"), ({"prompt": "a", "seed_image": "no-such"}, "seed image"),
+])
+def test_what_cannot_be_played_is_refused(tiny_pipe, values, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        next_chunk(tiny_pipe, StreamState(), StreamRequest(**values))
+
+
+def test_the_embedded_checkpoint_plays_on():
+    pipe = RiffusionPipeline.from_pretrained("embedded", "cpu")
+    state, chunks = StreamState(seed=7), []
+    for prompt in ("piano melody", "piano melody", "flute melody"):
+        chunk, state = next_chunk(pipe, state, StreamRequest(prompt, steps=4))
+        chunks.append(chunk)
+    jump, level = roughness(chunks)
+    assert jump <= 1 and level <= 1.2
+    loud = [float(torch.from_numpy(chunk.audio.samples).square().mean().sqrt()) for chunk in chunks]
+    assert max(loud) / min(loud) < 2
