@@ -60,9 +60,19 @@ def hurry(page: Page) -> None:
     """Two steps will do. Leaves the settings open."""
     page.get_by_role("button", name="Advanced").locator("visible=true").click()
     page.get_by_role("button", name="Settings ▼", exact=True).click()
-    page.wait_for_timeout(300)  # Gradio shows the fields, then sets them: nobody types as fast as this test
-    page.get_by_label("Steps").fill("2")
-    page.get_by_label("Guidance", exact=True).fill("1")
+    fill(page, "Steps", "2")
+    fill(page, "Guidance", "1")
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    """Type into a field that has just been unfolded: Gradio shows such fields, then sets them once more."""
+    field = page.get_by_label(label, exact=True).locator("visible=true")
+    for _ in range(10):
+        field.fill(value)
+        page.wait_for_timeout(300)
+        if field.input_value() == value:
+            return
+    raise AssertionError(f"{label} does not keep {value}")
 
 
 def result(page: Page, tmp_path: Path, label: str = "Spectrogram of the result") -> tuple[Waveform, dict]:

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from browser import PHONE, WAIT_MS, hurry, open_tab, result, upload
+from browser import PHONE, WAIT_MS, fill, hurry, open_tab, result, upload
 from conftest import make_music, write_pyav
 from PIL import Image, ImageStat
 from playwright.sync_api import Page, expect
@@ -55,8 +55,8 @@ def test_beats_are_those_that_were_asked_for(page, tmp_path):
     result(page, tmp_path)
     expect(page.locator(".result .tempo:visible")).to_have_text("125 bpm")
     page.get_by_role("button", name="Tempo, key, loop").click()
-    page.get_by_label("Tempo", exact=True).fill("100")
-    page.get_by_label("Bars").fill("1")
+    fill(page, "Tempo", "100")
+    fill(page, "Bars", "1")
     page.get_by_role("button", name="Generate").click()
     expect(page.locator(".result .tempo:visible")).to_have_text("100 bpm", timeout=WAIT_MS)
     sound, settings = result(page, tmp_path)

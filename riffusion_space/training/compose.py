@@ -93,6 +93,11 @@ class Piece:
     key: str  # such as "C minor"
     tracks: tuple[Track, ...]
 
+    @property
+    def sounds(self) -> frozenset[str]:
+        """The names of all that is heard: instruments, genres, ambience."""
+        return frozenset({*self.instruments, *self.genres, *([self.ambience] if self.ambience else ())})
+
 
 @dataclass(frozen=True)
 class Harmony:

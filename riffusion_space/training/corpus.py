@@ -66,8 +66,7 @@ def make_clips(seeds: range, known: frozenset[str] | None = None) -> Iterator[Cl
     renderer = Renderer()
     for seed in seeds:
         piece = compose(seed, CLIP_SAMPLES / PARAMS.sample_rate)
-        named = {*piece.instruments, *piece.genres, *([piece.ambience] if piece.ambience else ())}
-        if known is not None and not named <= known:
+        if known is not None and not piece.sounds <= known:
             continue
         pixels = analyse(renderer.render(piece, CLIP_SAMPLES, seed))
         yield Clip(pixels, dataclasses.replace(piece, tracks=()))

@@ -2,6 +2,8 @@
 
 ``python -m riffusion_space.training.diffusion --corpus data/corpus --vae data/autoencoder/vae --text data/text
 --out data/diffusion --steps 6000``
+
+``--start CHECKPOINT`` goes on from another checkpoint's UNet: a corpus of more sounds is learned in less time.
 """
 
 from __future__ import annotations
@@ -98,8 +100,11 @@ class Examples:
 
 
 def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: int, batch: int, rate: float,
-          device: torch.device) -> None:
-    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 200 steps."""
+          device: torch.device, start: Path | None = None) -> None:
+    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 200 steps.
+
+    ``start``: the folder of a checkpoint whose UNet, of the shape of ``build_unet``, the first step begins from.
+    """
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
     folder = latents_folder(corpus, vae)
     paths = encode_corpus(corpus, folder, vae, device, most=max(0, 10 - len(list(folder.glob("shard_*.npy")))))
@@ -112,7 +117,10 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
     alphas = scheduler.alphas_cumprod.to(device)
 
     torch.manual_seed(0)
-    model = build_unet().to(device)
+    model = build_unet()
+    if start:
+        model.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet", dtype=torch.float32).state_dict())
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     state = TrainingState(out, model, optimizer, decay=0.9985)
     examples = Examples(paths, f"diffusion {state.step}")
@@ -122,8 +130,8 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         latents, captions = examples.batch(batch)
         latents = latents.to(device)
         if state.step < CROPPED * steps:
-            start = examples.rng.randrange(latents.shape[-1] - CROP_COLUMNS + 1)
-            latents = latents[..., start : start + CROP_COLUMNS]
+            first = examples.rng.randrange(latents.shape[-1] - CROP_COLUMNS + 1)
+            latents = latents[..., first : first + CROP_COLUMNS]
         with torch.no_grad():
             text = text_encoder(tokenize(tokenizer, captions).to(device)).last_hidden_state
         noise = torch.randn(latents.shape, generator=generator, device=device)
@@ -167,8 +175,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from this checkpoint's UNet")
     args = parser.parse_args()
-    train(args.corpus, args.vae, args.text, args.out, args.steps, args.batch, args.rate, torch.device(args.device))
+    train(args.corpus, args.vae, args.text, args.out, args.steps, args.batch, args.rate, torch.device(args.device),
+          args.start)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ The encoder learns to tell the facts of a piece (sounds, genre, mood, tempo, key
 minutes, and the diffusion model then starts from embeddings in which synonyms and word order no longer matter.
 
 ``python -m riffusion_space.training.text --corpus data/corpus --out data/text --steps 1500``
+
+``--start CHECKPOINT`` goes on from another checkpoint's tokenizer and encoder, for words that they do not know yet. What
+they do know keeps its embeddings, so that the checkpoint's diffusion model still understands it.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 from pathlib import Path
@@ -21,13 +25,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from riffusion_space.training.captions import caption
 from riffusion_space.training.compose import MOODS, NOTES, Piece
-from riffusion_space.training.corpus import read_pieces
+from riffusion_space.training.corpus import read_pieces, vocabulary
 from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_TOKENS = 77
 WIDTH = 256
+KEPT = 20.0  # weight of the old embeddings' staying where they were, beside the facts' cross-entropies
 # CLIP's own pre-tokenizer (Radford et al. 2021): contractions, words, digits one by one, punctuation.
 WORDS = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
 
@@ -101,18 +106,36 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str], length: int = MAX_TOKEN
     return tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
 
 
-def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: torch.device) -> None:
-    """Train tokenizer and encoder; writes ``out/tokenizer`` and ``out/text_encoder``."""
+def _moved(encoder: CLIPTextModel, before: CLIPTextModel, tokens: torch.Tensor) -> torch.Tensor:
+    """How far the embeddings of ``tokens`` are from what they were: the mean square, of which 1 is all."""
+    if not len(tokens):
+        return torch.zeros((), device=tokens.device)
+    with torch.no_grad():
+        was = before(tokens).last_hidden_state
+    return (encoder(tokens).last_hidden_state - was).square().mean() / was.square().mean()
+
+
+def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: torch.device,
+          start: Path | None = None) -> None:
+    """Train tokenizer and encoder; writes ``out/tokenizer`` and ``out/text_encoder``.
+
+    ``start``: the folder of a checkpoint whose tokenizer stays and whose encoder learns more.
+    """
     rng = random.Random("text encoder")
     pieces = [piece for shard in sorted(corpus.glob("shard_*.npy")) for piece in read_pieces(shard)]
     if not pieces:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
     if (out / "state.pt").exists():  # weights that are trained know their tokens by number
         tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    elif start:
+        tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
+        tokenizer.save_pretrained(out / "tokenizer")
     else:
         tokenizer = train_tokenizer([caption(piece, rng) for piece in pieces for _ in range(3)], out / "tokenizer")
     torch.manual_seed(0)
-    model = FactReader(build_text_encoder(tokenizer)).to(device)
+    before = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32).to(device) if start else None
+    known = vocabulary(start) if start else frozenset()
+    model = FactReader(copy.deepcopy(before) if before else build_text_encoder(tokenizer)).to(device)
     state = TrainingState(out, model, torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01), decay=0.99)
     rng = random.Random(f"text encoder {state.step}")
     while state.step < steps:
@@ -123,6 +146,9 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
         with half_precision(device):
             outputs = model(tokens)
         loss = sum(F.cross_entropy(o.float(), truth[:, i]) for i, o in enumerate(outputs))
+        if before:
+            old = torch.tensor([piece.sounds <= known for piece in chosen], device=device)
+            loss = loss + KEPT * _moved(model.encoder, before, tokens[old])
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -146,8 +172,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from this checkpoint's encoder")
     args = parser.parse_args()
-    train(args.corpus, args.out, args.steps, args.batch, args.rate, torch.device(args.device))
+    train(args.corpus, args.out, args.steps, args.batch, args.rate, torch.device(args.device), args.start)
     print(f"wrote {args.out}")
 
 

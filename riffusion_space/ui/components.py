@@ -34,10 +34,20 @@ _RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
-# On a phone, what was made stands below the examples and the settings.
+# On a phone, what was made stands below the examples and the settings. It is scrolled to once it no longer moves: what
+# is above it goes away, and itself it grows, in steps of Gradio's own.
 _SCROLL_TO_RESULT = """() => {
     const result = [...document.querySelectorAll('.result')].find((block) => block.offsetParent);
-    setTimeout(() => result?.scrollIntoView({behavior: 'smooth', block: 'nearest'}), 100);
+    let place, still = 0;
+    const look = setInterval(() => {
+        const {top, height} = result?.getBoundingClientRect() ?? {};
+        const now = `${top + window.scrollY} ${height}`;
+        still = now === place ? still + 1 : 0;
+        place = now;
+        if (still < 3) return;
+        clearInterval(look);
+        result?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
+    }, 100);
 }"""
 # A button that is on its way back, because what it made before has just ended, is waited for.
 _PRESS = """async () => {
