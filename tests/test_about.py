@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import app_server
 from app_server import ROOT
-from browser import open_tab
+from browser import WAIT_MS, open_tab
 from playwright.sync_api import expect
 
 
 def test_pictures_are_there_and_small(page):
     open_tab(page, "About")
-    pictures = page.locator(".about img").all()
+    pictures = page.locator(".about img:visible").all()
     assert len(pictures) == 4
     for picture in pictures:
         picture.scroll_into_view_if_needed()
         expect(picture).to_have_js_property("complete", True)
         expect(picture).to_have_js_property("naturalWidth", 320)
-    assert page.locator(".about .wave svg").bounding_box()["width"] > 500
+    assert page.locator(".about .wave svg:visible").bounding_box()["width"] > 500
     assert sum(path.stat().st_size for path in (ROOT / "assets" / "about").iterdir()) < 300_000
 
 
@@ -24,6 +25,19 @@ def test_leads_to_how_it_is_called(page):
     page.get_by_role("link", name="how to call it").click()
     expect(page.get_by_role("heading", name="documentation")).to_be_visible()
     expect(page.get_by_text("text2audio").locator("visible=true").first).to_be_visible()
+
+
+def test_explains_in_german_with_nothing_left_out(browser):
+    context = browser.new_context(locale="de-AT")
+    page = context.new_page()
+    page.goto(app_server.start().url)
+    open_tab(page, "Über")
+    expect(page.get_by_role("heading", name="Wie es geht")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("heading", name="How it works")).to_be_hidden()
+    tags = "texts => texts.map(text => [...text.querySelectorAll('*')].map(each => each.tagName).join())"
+    english, german = page.locator(".about").evaluate_all(tags)
+    assert english == german
+    context.close()
 
 
 def test_nothing_beside_the_pictures_is_served(page):

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from conftest import CPU
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel
 
 from riffusion_space.config import Config
 from riffusion_space.pipeline import RiffusionPipeline
@@ -130,6 +131,26 @@ def test_a_trained_tokenizer_stays_when_the_corpus_grows(trained, shards, tmp_pa
     before = (out / "tokenizer/tokenizer.json").read_bytes()
     text.train(grown, out, 3, 4, 1e-3, CPU)
     assert (out / "tokenizer/tokenizer.json").read_bytes() == before
+
+
+def test_goes_on_from_another_checkpoint(trained, shards, tmp_path, monkeypatch):
+    start = trained / "checkpoint"
+    tokens = torch.arange(77)[None]
+    before = CLIPTextModel.from_pretrained(start / "text_encoder")(tokens).last_hidden_state
+    moved = {}
+    for kept in (0.0, 1000.0):
+        monkeypatch.setattr(text, "KEPT", kept)
+        out = tmp_path / f"text {kept}"
+        text.train(shards, out, 4, 12, 1e-2, CPU, start)
+        after = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)(tokens).last_hidden_state
+        moved[kept] = (after - before).square().mean().item()
+        assert (out / "tokenizer/tokenizer.json").read_bytes() == (start / "tokenizer/tokenizer.json").read_bytes()
+    assert 0 < moved[1000.0] < 0.5 * moved[0.0]
+
+    diffusion.train(shards, start / "vae", out, tmp_path / "diffusion", 1, 1, 1e-4, CPU, start)
+    was, now = (UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).conv_in.weight
+                for folder in (start, tmp_path / "diffusion"))
+    torch.testing.assert_close(now, was, atol=1e-3, rtol=0)  # fresh weights would be 0.1 away
 
 
 def test_latents_of_another_autoencoder_are_not_taken(trained, shards):

@@ -10,14 +10,20 @@ import gradio as gr
 from riffusion_space.seed_images import SEED_IMAGES_DIR
 
 _PICTURES = SEED_IMAGES_DIR.parent / "about"  # made by scripts/about_pictures.py
-_TEXT = Path(__file__).with_suffix(".html")
+_TEXTS = tuple(Path(__file__).with_suffix(suffix) for suffix in (".html", ".de.html"))  # English first
 
-# Gradio opens its page on the API from the footer alone, not when a page is loaded at the address that it then has.
-_OPEN_API_PAGE = """
-element.querySelector(".call").addEventListener("click", (event) => {
-    event.preventDefault();
-    document.querySelector("footer .show-api").click();
-});
+# The visitor's language, if it is spoken here. And Gradio opens its page on the API from the footer alone, not when a
+# page is loaded at the address that it then has.
+_SCRIPT = """
+const texts = [...element.querySelectorAll(".about")];
+const spoken = texts.find((text) => text.lang === navigator.language.slice(0, 2)) ?? texts[0];
+for (const text of texts) text.hidden = text !== spoken;
+for (const call of element.querySelectorAll(".call")) {
+    call.addEventListener("click", (event) => {
+        event.preventDefault();
+        document.querySelector("footer .show-api").click();
+    });
+}
 """
 
 
@@ -26,4 +32,5 @@ def build() -> None:
     gr.set_static_paths([_PICTURES])
     waveform = (_PICTURES / "waveform.svg").read_text(encoding="utf-8")  # inline, so that it has the text's colour
     folder = f"gradio_api/file={quote(str(_PICTURES))}"  # relative: the page may be served below another address
-    gr.HTML(_TEXT.read_text(encoding="utf-8").format(folder=folder, waveform=waveform), js_on_load=_OPEN_API_PAGE)
+    article = "".join(text.read_text(encoding="utf-8") for text in _TEXTS)
+    gr.HTML(article.format(folder=folder, waveform=waveform), js_on_load=_SCRIPT)

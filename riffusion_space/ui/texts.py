@@ -1,7 +1,7 @@
 """What the page says in other languages than English, in which it is written: each text with its translation.
 
-``translate`` puts them into a finished page, ``scripted`` into components with a script of their own. What the server
-says while it works, such as errors, is English.
+``translate`` puts them into a finished page, ``scripted`` into components with a script of their own; About has a text
+in each language beside it. What the server says while it works, such as errors, is English.
 """
 
 from __future__ import annotations
