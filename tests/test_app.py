@@ -279,6 +279,11 @@ def test_refuses_what_is_no_file_and_what_is_too_long(client, tmp_path, task):
     assert "at most 180 s" in refusal(client, audio=handle_file(song), **rest, api_name=f"/{task}")
 
 
+def test_refuses_two_hours(client, tmp_path):
+    song = write_audio(Waveform(np.zeros((1, 2 * 60 * 60 * 8000), np.float32), 8000), tmp_path / "song.flac")
+    assert "at most 180 s" in refusal(client, audio=handle_file(song), prompt="flute", api_name="/audio2audio")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

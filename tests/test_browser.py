@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 
+import app_server
 import numpy as np
 import pytest
-from browser import PHONE, WAIT_MS, fill, hurry, open_tab, result, upload
+from browser import DESKTOP, PHONE, WAIT_MS, fill, hurry, open_tab, opened, result, upload
 from conftest import make_music, write_pyav
+from gradio_client import Client
 from PIL import Image, ImageStat
 from playwright.sync_api import Page, expect
 
@@ -381,6 +383,21 @@ def test_cancel(page):
     expect(page.get_by_text("of 100")).to_have_count(0)
 
 
+def test_who_waits_is_told_the_place_in_the_queue(page):
+    other = Client(app_server.start().url, verbose=False)
+    job = other.submit(prompt="techno", duration_s=120, steps=100, api_name="/text2audio")
+    try:
+        hurry(page)
+        page.get_by_label("Prompt", exact=True).fill("funk")
+        page.get_by_role("button", name="Generate").click()
+        expect(page.locator(".underway")).to_contain_text("queue: 1/1", timeout=WAIT_MS)
+        page.get_by_role("button", name="Cancel").click()  # who waits may also go
+        expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    finally:
+        job.cancel()
+        other.close()
+
+
 @pytest.mark.parametrize(
     "tab", ["Text to audio", "Audio to audio", "Interpolate", "Inpaint", "Extend", "Codec", "Draw", "About"])
 def test_phone_never_scrolls_sideways(phone, tab, tmp_path):
@@ -394,6 +411,20 @@ def test_phone_never_scrolls_sideways(phone, tab, tmp_path):
     phone.wait_for_timeout(500)
     assert phone.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert phone.locator("footer").inner_text().strip() == "Settings"  # no dot that divides it from nothing
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_page_does_not_jump_while_it_loads(browser, size):
+    """Cumulative layout shift as browsers measure it (web.dev/articles/cls): up to 0.1 is good."""
+    for page in opened(browser, size):
+        page.add_init_script("""window.shifted = 0;
+            new PerformanceObserver((list) => {
+                for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+            }).observe({type: "layout-shift", buffered: true});""")
+        page.reload()
+        expect(page.locator(".banner.ready")).to_be_visible(timeout=WAIT_MS)
+        page.wait_for_timeout(2000)
+        assert page.evaluate("window.shifted") <= 0.1
 
 
 def test_long_sound_fits_a_phone(phone, tmp_path):

@@ -82,7 +82,7 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
     result = Result.build()
     with gr.Row():
         with gr.Column():
-            prompt = prompt_box("Prompt", "an instrument, a genre, a mood, a tempo; empty for anything", autofocus=True)
+            prompt = prompt_box("Prompt", "instrument, genre, mood, tempo, or nothing", autofocus=True)
             place = gr.Column()
             words = word_picker(prompt)
             longest = worker.config.max_seconds

@@ -28,8 +28,8 @@ GERMAN = {
     # What a task takes
     "an instrument, a genre, a mood, a tempo": "ein Instrument, ein Stil, eine Stimmung, ein Tempo",
     "Prompt": "Beschreibung", "Negative prompt": "Nicht gewünscht", "what to stay away from": "was fehlen soll",
-    "an instrument, a genre, a mood, a tempo; empty for anything":
-        "ein Instrument, ein Stil, eine Stimmung, ein Tempo (englisch); leer für irgendetwas",
+    "instrument, genre, mood, tempo, or nothing":
+        "Instrument, Stil, Tempo (englisch), oder nichts",
     "what it should become; empty for a variation": "was daraus werden soll (englisch); leer für eine Variante",
     "what belongs there": "was dort hingehört (englisch)",
     "what goes on": "was weitergeht (englisch)",
