@@ -45,11 +45,17 @@ def opened(browser: Browser, size: dict) -> Iterator[Page]:
     page.on("pageerror", lambda error: crashes.append(error))
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
     page.goto(app_server.start().url)
-    expect(page.locator(".banner.ready")).to_contain_text("embedded", timeout=WAIT_MS)
+    ready(page)
     yield page
     context.close()
     assert not crashes
     assert hosts <= {"127.0.0.1", None}  # None: data: and blob:
+
+
+def ready(page: Page) -> None:
+    """Wait for the checkpoint, and for the tabs, which are shown when all of them is there."""
+    expect(page.locator(".banner.ready")).to_contain_text("embedded", timeout=WAIT_MS)
+    expect(page.get_by_role("tab").first).to_be_visible()
 
 
 def open_tab(page: Page, name: str) -> None:

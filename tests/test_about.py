@@ -31,7 +31,7 @@ def test_explains_in_german_with_nothing_left_out(browser):
     context = browser.new_context(locale="de-AT")
     page = context.new_page()
     page.goto(app_server.start().url)
-    open_tab(page, "Über")
+    page.get_by_role("tab", name="Über", exact=True).click()
     expect(page.get_by_role("heading", name="Wie es geht")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_role("heading", name="How it works")).to_be_hidden()
     tags = "texts => texts.map(text => [...text.querySelectorAll('*')].map(each => each.tagName).join())"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import app_server
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import DESKTOP, PHONE, WAIT_MS, open_tab, opened
+from browser import DESKTOP, PHONE, WAIT_MS, open_tab, opened, ready
 from playwright.sync_api import Browser, Page, expect
 
 # Faults in Gradio's own elements that cannot be mended from here: rule, what the element's HTML begins with, and why.
@@ -49,25 +49,25 @@ def fill(page: Page, tab: str) -> None:
     page.wait_for_timeout(700)  # what unfolds or comes in is transparent at first
 
 
-def darkness(page: Page) -> str:
-    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+def background(page: Page) -> str:
+    return page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_no_tab_has_a_serious_fault(browser: Browser, size: dict):
     for page in opened(browser, size):
         page.goto(f"{app_server.start().url}/?__theme=light")
-        expect(page.locator(".banner.ready")).to_be_visible(timeout=WAIT_MS)
+        ready(page)
         tabs = [tab.inner_text() for tab in page.get_by_role("tab").all()]
         assert len(tabs) >= 8
-        found, light = {}, darkness(page)
+        found, light = {}, background(page)
         for tab in tabs:
             open_tab(page, tab)
             fill(page, tab)
             found[tab] = faults(page)
             page.evaluate("document.body.classList.add('dark')")  # as Gradio does for ?__theme=dark
             page.wait_for_timeout(300)  # colours glide
-            assert darkness(page) != light
+            assert background(page) != light
             found[f"{tab}, dark"] = faults(page)
             page.evaluate("document.body.classList.remove('dark')")
         assert not any(found.values()), found

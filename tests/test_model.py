@@ -37,6 +37,11 @@ def test_lora_is_loaded_weighed_heard_and_taken_off(page, lora, tmp_path):
     expect(fact(page, "Checkpoint")).to_have_text("embedded")
     expect(fact(page, "LoRA")).to_have_text("none")
     page.get_by_role("button", name="Another checkpoint").click()
+    page.get_by_label("Device").last.fill("cuda:99")
+    page.get_by_label("Device").last.press("Enter")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".toast-body")).to_contain_text("Expected a device that this machine has")
+    page.locator(".toast-close").click()
     page.get_by_label("Add a LoRA").fill("no such thing")
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.locator(".toast-body")).to_contain_text("Expected a LoRA's file, folder or Hub id")
@@ -62,8 +67,10 @@ def test_checkpoint_that_cannot_be_loaded_leaves_what_plays(tiny_folder, tmp_pat
     first = loader.wait(lambda fraction, text: None)
     with pytest.raises(ValueError, match="(?i)expected"):
         loader.change(str(tmp_path / "gone"), lambda fraction, text: None)
+    with pytest.raises(ValueError, match="Expected a device that this machine has, such as cpu, got 'cuda:99'"):
+        loader.change(str(tiny_folder), lambda fraction, text: None, "cuda:99")
     assert loader.wait(lambda fraction, text: None) is first
-    loader.change(str(tiny_folder), lambda fraction, text: None)
+    loader.change(str(tiny_folder), lambda fraction, text: None, "cpu")
     assert loader.wait(lambda fraction, text: None) is not first and loader.state.phase == "ready"
 
 

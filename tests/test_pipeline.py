@@ -52,6 +52,23 @@ def test_any_duration(tiny_pipe, seconds):
     assert clip.audio.num_samples == round(seconds * 44_100)
 
 
+def test_the_unet_sees_windows_of_one_width_whatever_the_duration(tiny_pipe):
+    """So that nothing is compiled or tuned anew for an odd one."""
+    widths = set()
+    watch = tiny_pipe.checkpoint.unet.register_forward_pre_hook(
+        lambda _, inputs: widths.add(inputs[0].shape[-1]))
+    try:
+        for seconds in (1.0, 3.3, 5.11, 7.7, 12.0):
+            tiny_pipe.text2audio("rain", duration_s=seconds, **FAST)
+        music = make_music(3.7)
+        tiny_pipe.audio2audio(music, "flute", **FAST)
+        tiny_pipe.inpaint(music, "flute", regions=[(1.0, 1.6)], **FAST)
+        tiny_pipe.extend(music, "flute", seconds=2.5, **FAST)
+    finally:
+        watch.remove()
+    assert widths == {64}
+
+
 def test_a_drawn_seed_is_reported_and_makes_it_again(tiny_pipe):
     clip = tiny_pipe.text2audio("rain", steps=1)
     seed = clip.settings["seed"]

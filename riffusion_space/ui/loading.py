@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from riffusion_space.config import Config
@@ -71,25 +71,28 @@ class PipelineLoader:
             raise ValueError(self.state.text)
         return self.state.pipeline
 
-    def change(self, checkpoint: str, progress: Progress) -> None:
+    def change(self, checkpoint: str, progress: Progress, device: str | None = None) -> None:
         """Load another checkpoint in this thread, without LoRAs, and have it play from the next request on.
+
+        Args:
+            device: such as "cpu" or "cuda:1"; None takes the best there is.
 
         Raises:
             ValueError: it cannot be loaded; what played before plays on.
         """
-        pipeline = self._pipeline(checkpoint, progress)
+        pipeline = self._pipeline(checkpoint, progress, device)
         self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
 
-    def _pipeline(self, checkpoint: str, progress: Progress) -> RiffusionPipeline:
+    def _pipeline(self, checkpoint: str, progress: Progress, device: str | None) -> RiffusionPipeline:
         from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
 
-        return RiffusionPipeline.from_pretrained(checkpoint, self._config.device, progress=progress,
-                                                 config=self._config)
+        config = replace(self._config, device=device)  # which from_pretrained falls back to
+        return RiffusionPipeline.from_pretrained(checkpoint, device, progress=progress, config=config)
 
     def load(self) -> None:
         """Load in this thread; how it went stands in ``state``."""
         try:
-            pipeline = self._pipeline(self._config.checkpoint, self._report)
+            pipeline = self._pipeline(self._config.checkpoint, self._report, self._config.device)
             for source, weight in parse_loras(self._config.lora):
                 pipeline.load_lora(source, weight)
             if self._config.warm_up:

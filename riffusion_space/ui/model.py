@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from riffusion_space.pipeline import RiffusionPipeline
 
 _CHECKPOINTS = ["auto", "embedded", "riffusion/riffusion-model-v1"]
+_BEST = "the best there is"
+_DEVICES = [_BEST, "cpu", "cuda", "mps"]  # or one of several GPUs, such as cuda:1
 _LORA_SUFFIX = ".safetensors"
 _MOST = 2.0  # of a LoRA, on the page: beyond it nothing sounds well
 # As others on the page; in the queue, because only there does Gradio show an error's sentence.
@@ -70,8 +72,10 @@ def _choices(loader: PipelineLoader, config: Config,
     def pipeline() -> RiffusionPipeline:
         return loader.wait(lambda fraction, text: None)
 
-    def load(name: str | None, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008  Gradio's way
-        _in_a_sentence(lambda: loader.change(name or "", lambda fraction, text: progress(fraction, desc=text)))
+    def load(name: str | None, device: str | None,
+             progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008  Gradio's way
+        _in_a_sentence(lambda: loader.change(name or "", lambda fraction, text: progress(fraction, desc=text),
+                                             None if device == _BEST else device))
 
     def add(source: str | None) -> str:
         if not (source or "").strip():
@@ -97,6 +101,8 @@ def _choices(loader: PipelineLoader, config: Config,
         with gr.Row(elem_classes="with-button"):
             checkpoint = gr.Dropdown(_CHECKPOINTS, value=config.checkpoint, label="Checkpoint", min_width=220,
                                      allow_custom_value=True, info="a name, a Hub id, or a folder of this machine")
+            device = gr.Dropdown(_DEVICES, value=config.device or _BEST, label="Device", min_width=120,
+                                 allow_custom_value=True, info="cuda:1 is the second GPU")
             load_it = gr.Button("Load", scale=0, min_width=120)
         with gr.Row(elem_classes="with-button"):
             source = gr.Textbox(label="Add a LoRA", placeholder="owner/model", lines=1, min_width=220,
@@ -111,7 +117,7 @@ def _choices(loader: PipelineLoader, config: Config,
     weight.release(weigh, [chosen, weight], plays, **_SENTENCES)
     chosen.change(weight_of, chosen, weight, **PRIVATE)
     return (chosen, row), (
-        load_it.click(load, checkpoint, None, **_SENTENCES | {"show_progress": "full"}, show_progress_on=checkpoint),
+        load_it.click(load, [checkpoint, device], None, **_SENTENCES | {"show_progress": "full"}, show_progress_on=checkpoint),
         gr.on([add_it.click, source.submit], add, source, source, **_SENTENCES),
         upload.upload(add, upload, source, **_SENTENCES),
         off.click(take_off, chosen, None, **_SENTENCES),

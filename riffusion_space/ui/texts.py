@@ -23,6 +23,7 @@ GERMAN = {
         "Was hier geladen wird, spielt für alle, die diese Seite benutzen.",
     "a name, a Hub id, or a folder of this machine": "ein Name, eine Hub-Kennung oder ein Ordner dieses Rechners",
     "a Hub id, or a file or folder of this machine": "eine Hub-Kennung, oder Datei oder Ordner dieses Rechners",
+    "the best there is": "das beste vorhandene", "cuda:1 is the second GPU": "cuda:1 ist die zweite GPU",
     "Load": "Laden", "Add a LoRA": "Eine LoRA dazu", "Add": "Dazu", "Upload a LoRA": "LoRA hochladen",
     "Weight": "Gewicht", "0 is silent": "0 ist stumm", "Take it off": "Wegnehmen",
     # What a task takes
