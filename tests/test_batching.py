@@ -89,6 +89,7 @@ def test_an_error_reaches_every_loop_that_was_in_the_call():
     assert len(told) == 2
 
 
+@pytest.mark.alone
 def test_a_loop_that_is_busy_elsewhere_is_not_waited_for_long():
     unet = SharedUnet(Recording(), 8)
     with unet.loop(), unet.loop():  # of which one never calls

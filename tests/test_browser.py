@@ -7,7 +7,7 @@ import io
 import app_server
 import numpy as np
 import pytest
-from browser import DESKTOP, PHONE, WAIT_MS, fill, hurry, open_tab, opened, result, upload
+from browser import DESKTOP, PHONE, WAIT_MS, fill, hurry, open_tab, opened, ready, result, upload
 from conftest import make_music, write_pyav
 from gradio_client import Client
 from PIL import Image, ImageStat
@@ -166,6 +166,7 @@ def sound_of(page: Page, what: str):
     return page.locator(".player:visible").first.evaluate(f"(player) => player.querySelector('audio').{what}")
 
 
+@pytest.mark.alone
 def test_player_follows_the_sound(player):
     plot = player.get_by_role("slider", name="Spectrogram of the original")
     expect(plot).to_have_attribute("aria-valuetext", "0 of 4 seconds")
@@ -193,6 +194,7 @@ def test_player_by_keyboard(player):
     expect(player.locator(".player .region:visible")).to_have_count(0)
 
 
+@pytest.mark.alone
 def test_player_loops_a_region(player):
     drag(player, (0.5, 0.5), (0.55, 0.5))  # 2 to 2.2 s
     expect(player.locator(".player .region:visible")).to_have_text("2.00–2.20 s")
@@ -422,7 +424,7 @@ def test_page_does_not_jump_while_it_loads(browser, size):
                 for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
             }).observe({type: "layout-shift", buffered: true});""")
         page.reload()
-        expect(page.locator(".banner.ready")).to_be_visible(timeout=WAIT_MS)
+        ready(page)
         page.wait_for_timeout(2000)
         assert page.evaluate("window.shifted") <= 0.1
 

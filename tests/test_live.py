@@ -27,6 +27,7 @@ from riffusion_space import read_audio, read_settings
 from riffusion_space.streaming import StreamState
 from riffusion_space.ui.listeners import BUSY_S, IDLE_S, KEPT, Listeners
 
+pytestmark = pytest.mark.alone
 QUICK = {"steps": 2, "guidance": 1}
 HEARD_WITHIN_S, SEEN_WITHIN_S = 3.0, 0.05
 AT_ONCE_S = 0.5  # after it is there, which takes a machine that is busy with something else longer
