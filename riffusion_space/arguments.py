@@ -38,7 +38,7 @@ def check_arguments(config: Config, **arguments: Any) -> None:
         if name in ("prompt", "prompt_a", "prompt_b", "negative_prompt"):
             check_prompt(name, value)
         elif name in ("audio", "audio_a", "audio_b", "duration_s", "strength", "clips", "regions", "seconds", "side",
-                      "sections", "wildness", "transition"):
+                      "sections", "steadiness", "wildness", "transition"):
             _check_limits(config, name, value)
         elif value is not None:
             _check_limits(config, name, value)

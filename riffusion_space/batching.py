@@ -50,20 +50,16 @@ class Turns:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the device while nobody else does."""
-        with self._held(lambda: not self._inside, lambda: None):
-            self._is_alone = True
-            try:
-                yield
-            finally:
-                self._is_alone = False
+        with self._held(lambda: not self._inside, lambda: None, alone=True):
+            yield
 
     @contextmanager
-    def _held(self, free: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[None]:
+    def _held(self, free: Callable[[], bool], waiting: Callable[[], None], alone: bool = False) -> Iterator[None]:
         ticket = object()
         with self._changed:
             self._queue.append(ticket)
         try:
-            while not self._entered(ticket, free):
+            while not self._entered(ticket, free, alone):
                 waiting()  # outside of the lock: it may take its time, or raise
         except BaseException:
             with self._changed:
@@ -75,14 +71,16 @@ class Turns:
         finally:
             with self._changed:
                 self._inside -= 1
+                self._is_alone = False
                 self._changed.notify_all()
 
-    def _entered(self, ticket: object, free: Callable[[], bool]) -> bool:
+    def _entered(self, ticket: object, free: Callable[[], bool], alone: bool) -> bool:
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue[0] is ticket and free(), _POLL_S):
                 return False
             self._queue.popleft()
             self._inside += 1
+            self._is_alone = alone
             self._changed.notify_all()  # who comes next may find a seat, too
             return True
 
@@ -123,7 +121,6 @@ class SharedUnet:
         self._loops = 0
         self._is_busy = False
         self._patience_s = _FIRST_PATIENCE_S
-        self.largest = 0  # rows of the largest call so far
 
     @contextmanager
     def loop(self) -> Iterator[None]:
@@ -204,7 +201,6 @@ class SharedUnet:
         else:
             pictures, prompts = (torch.cat([getattr(call, name) for call in part]) for name in ("pictures", "prompts"))
             timestep = torch.cat([call.timestep.expand(call.rows) for call in part])
-        self.largest = max(self.largest, len(pictures))
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         prediction = self._unet(pictures, timestep, encoder_hidden_states=prompts).sample
         return list(prediction.split([call.rows for call in part]))

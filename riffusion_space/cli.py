@@ -1,7 +1,7 @@
 """The command line: the pipeline's tasks without the page.
 
-Results go to files, progress and sentences to stderr. Exit codes: 0 done, 1 could not be done, 2 bad input,
-130 interrupted.
+Results go to files, progress and sentences to stderr. Exit codes: 0 done, 1 refused by the system (a full disk), 2 bad
+input or a checkpoint that cannot be had, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -96,6 +96,9 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
     first = ((begin_at - strength) * whole).round().long().clamp(max=len(timesteps) - 1)
     first[strength == 0] = len(timesteps)
     begin = int(first.min())
+    if scheduler_name == "pndm" and begin == 1 < len(timesteps) - 1:
+        begin = 2  # the same time again: its second step is there to mend the first, which is not taken
+        first = first.clamp(min=begin)
     partly = strength < 1
     noise = canvas.noise.to(device)
     init = None if canvas.init is None else canvas.init.to(device)
@@ -111,6 +114,8 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
                 extra["generator"] = generators
             elif scheduler_name == "lms":  # of as high an order as there are predictions: begun midway, it assumes more
                 extra["order"] = min(4, done + 1)
+            elif scheduler_name == "pndm" and begin > 0 and done == 1:
+                scheduler.counter = 2  # and begun midway, it would take the second step of all for that
             if init is not None and from_init.any():
                 noised = _noised(scheduler, init, noise, timestep)
                 latents = torch.where(from_init.to(device), noised, latents)

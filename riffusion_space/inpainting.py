@@ -39,7 +39,7 @@ def repaint(wave: Waveform, regions: Sequence[Region], strength: float, params: 
     Args:
         wave: mono or stereo at ``params.sample_rate``.
         regions: inside the sound.
-        strength: how far the regions' sound is left behind, above 0 up to 1.
+        strength: how far the regions' sound is left behind, 0 to 1.
         window: columns that the model was trained on; ``scale``: columns, and bands, of a latent cell.
         paint: the model.
         seed: of the phase.
@@ -159,7 +159,7 @@ def _put(samples: np.ndarray, found: np.ndarray, stretch: Stretch, params: Spect
         if as_the_rest:
             new[:, local] *= _gain_of_the_rest(new[:, local], samples)
         elif peak > ceiling and not region.is_band:  # what is kept cannot be turned down
-            new[:, local] *= ceiling / peak
+            new *= ceiling / peak  # outside as well: how far it is from what is kept tells the join what to make up for
         ends = (span.start == 0, span.stop == samples.shape[1])
         samples[:, place] = set_in(samples[:, place], new, local, region, params.sample_rate, ends)
 

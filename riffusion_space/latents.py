@@ -58,6 +58,7 @@ def _join(tiles: list[torch.Tensor], starts: list[int], width: int, margin: int)
     return joined
 
 
+@stage("encoder")
 @torch.inference_mode()
 def encode_pixels(pixels: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
                   step: Callable[[float], None] = lambda fraction: None) -> torch.Tensor:

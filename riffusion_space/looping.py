@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from riffusion_space.mel import SmallGrid, linear_amplitudes, small_grid
 from riffusion_space.phase import ITERATIONS, JITTER, fast_griffin_lim, partials, reflected_phase
 from riffusion_space.spectrogram import SpectrogramParams
+from riffusion_space.stages import stage
 
 _NEARBY = 4  # bins on either side that belong to one partial
 
@@ -30,6 +31,7 @@ def columns_at(picture: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     return torch.lerp(picture[..., index % picture.shape[-1]], picture[..., (index + 1) % picture.shape[-1]], part)
 
 
+@stage("phase")
 def reconstruct_loop(mel: torch.Tensor, samples: int, params: SpectrogramParams, seed: int = 0,
                      iterations: int = ITERATIONS, progress: Callable[[float], None] | None = None) -> torch.Tensor:
     """Samples that can be repeated without end, whose mel spectrogram comes close to ``mel``.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffusion_space import hub
-from riffusion_space.weights import read_tensors
+from riffusion_space.weights import CheckpointError, DamagedFile, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -200,6 +200,22 @@ def choose_file(names: Any, where: str) -> str:
     if len(files) != 1:
         raise ValueError(f"expected {LORA_FILE} or one other .safetensors file in {where}, got {len(files)}")
     return files[0]
+
+
+def fetch_lora(source: str | Path, name: str | None, models: Mapping[str, torch.nn.Module]) -> Lora:
+    """A LoRA from wherever it is: :func:`find_lora`, then :func:`read_lora`.
+
+    A damaged file that came from the Hub leaves the cache, so that the next time it is downloaded anew.
+    """
+    path, found = find_lora(source)
+    try:
+        return read_lora(path, name or found, models)
+    except DamagedFile as damage:
+        if Path(source).expanduser().exists():
+            raise CheckpointError(f"The LoRA {path.name} is truncated or damaged: copy it again.") from damage
+        hub.discard(path)
+        raise CheckpointError(f"The cached {path.name} of {source} was truncated or damaged and has been removed: "
+                              "try again to download it anew.") from damage
 
 
 def read_lora(path: Path, name: str, models: Mapping[str, torch.nn.Module]) -> Lora:

@@ -35,7 +35,7 @@ from riffusion_space.inpainting import repaint
 from riffusion_space.latents import Grid, Sketch, decode_circular, decode_latents, encode_pixels
 from riffusion_space.layers import even_gains
 from riffusion_space.looping import columns_at, reconstruct_loop
-from riffusion_space.lora import check_lora_weight, find_lora, read_lora
+from riffusion_space.lora import check_lora_weight, fetch_lora
 from riffusion_space.mel import mel_amplitudes
 from riffusion_space.morphing import course
 from riffusion_space.prompts import embed_prompts
@@ -44,7 +44,15 @@ from riffusion_space.request import Progress, Request
 from riffusion_space.sections import SectionPainter
 from riffusion_space.seed_images import built_in, load_seed_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, to_exif
-from riffusion_space.steady import Period, closed_period, mixed_noise, open_period, repeated, with_bars_again
+from riffusion_space.steady import (
+    SHARED_NOISE,
+    Period,
+    closed_period,
+    mixed_noise,
+    open_period,
+    repeated,
+    with_bars_again,
+)
 from riffusion_space.tempo import STEADINESS, named_bpm, piece_samples, steady_beat, with_tempo
 
 if TYPE_CHECKING:
@@ -79,8 +87,8 @@ class RiffusionPipeline:
                         config: Config | None = None, few_steps: bool = True) -> RiffusionPipeline:
         """Load a checkpoint: ``auto``, ``embedded``, a Hub id with an optional ``@revision``, or a folder.
 
-        ``few_steps=False`` leaves out what lets a checkpoint, such as the embedded one, paint in few steps without
-        guidance: it then takes the steps and the guidance that it was trained for. Limits come from ``config``, by
+        ``few_steps=False`` leaves out what lets some checkpoints paint in few steps without guidance: such a one then
+        takes the steps and the guidance that it was trained for. Limits come from ``config``, by
         default the environment's. Raises CheckpointError, one sentence.
         """
         config = config or Config.from_environment()
@@ -131,7 +139,7 @@ class RiffusionPipeline:
                                   guidance=guidance, scheduler=scheduler, duration_s=duration_s, seed_image=seed_image,
                                   strength=strength, **rhythm, **({"loop": True} if loop else {}))
         beat = None if seed_image is None else load_seed_image(seed_image, self.params)
-        samples = piece_samples(duration_s, self.params.sample_rate, bpm, bars, loop)
+        samples = piece_samples(duration_s, self.params.sample_rate, bpm, bars, loop, self.config.max_seconds)
         columns = -(-samples // self.params.hop_length) + 1
         with self._request(progress, cancel) as request:
             positive, negative = embed_prompts(self.checkpoint, [with_tempo(prompt, bpm, key), negative_prompt])
@@ -145,7 +153,7 @@ class RiffusionPipeline:
                 init = self._looped_latents(beat, width, request)
             elif period is not None:
                 init, kept = self._own_loop(period, width, prompts, settings, request), 1 - steadiness
-                noise = mixed_noise(noise[..., : period.columns], noise, steadiness)
+                noise = mixed_noise(self._noise(settings["seed"] ^ SHARED_NOISE, period.columns), noise, steadiness)
             canvas = self._canvas(noise, init, 1.0 if init is None else kept, *prompts, circular=loop)
             stretch = 1.0 if period is None or loop else period.stretch
             pixels = self._paint(canvas, width * self.grid.scale, settings, request)
@@ -438,6 +446,7 @@ class RiffusionPipeline:
 
         request = prompt if isinstance(prompt, streaming.StreamRequest) else streaming.StreamRequest(prompt, **options)
         streaming.check_request(self, request)  # now, and not when the first chunk is asked for
+        check_arguments(self.config, seed=seed)
         if state is None:
             state = streaming.StreamState(seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed)
         return streaming.stream(self, request, state, adapt=adapt, cancel=cancel)
@@ -465,8 +474,7 @@ class RiffusionPipeline:
                 loaded before stays as it was.
         """
         check_lora_weight(name or str(source), weight)
-        path, found = find_lora(source)
-        lora = read_lora(path, name or found, self._adaptable)
+        lora = fetch_lora(source, name, self._adaptable)
         with self._turn.alone():
             self.checkpoint.loras.set(self._adaptable, self.checkpoint.loras.with_lora(lora, weight))
         return lora.name
@@ -609,7 +617,8 @@ class RiffusionPipeline:
     def _analysed(self, wave: Waveform, settings: dict[str, Any], request: Request) -> Clip:
         """A clip of sound that was not decoded from one picture; its picture is the analysis."""
         request.report(0.98, "Analysing the result")
-        clip = Clip(wave, encode(wave, replace(self.params, stereo=wave.channels == 2)), settings)
+        clip = Clip(wave, encode(wave, replace(self.params, stereo=wave.channels == 2)),
+                    self._with_loras(settings))
         request.report(1.0, "Done")
         return clip
 

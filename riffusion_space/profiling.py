@@ -27,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 from riffusion_space.clip import Clip
 from riffusion_space.stages import Stages, recorded, stage
 
-ORDER = ("text", "UNet", "steps", "decoder", "phase", "writing", "rest")  # rest: images, levels, settings
+ORDER = ("text", "encoder", "UNet", "steps", "decoder", "phase", "writing", "rest")  # rest: images, levels, settings
 _REPEATS = 3
 
 

@@ -25,7 +25,7 @@ from riffusion_space.looping import columns_at
 from riffusion_space.prompts import embed_prompts
 from riffusion_space.regions import Region, stretches
 from riffusion_space.request import Request
-from riffusion_space.steady import Period, mixed_noise, open_period
+from riffusion_space.steady import SHARED_NOISE, Period, mixed_noise, open_period
 from riffusion_space.tempo import with_tempo
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SectionPainter:
         for number in np.unique(owner):
             seed, own = self._seed(number), torch.from_numpy(owner == number)
             since = np.floor((cells - self.piece.edges[number]) / self.loop_s * columns).astype(int) % columns
-            shared = self.pipe._noise(seed, columns)[..., torch.from_numpy(since)]
+            shared = self.pipe._noise(seed ^ SHARED_NOISE, columns)[..., torch.from_numpy(since)]
             noise[..., own] = mixed_noise(shared, self.pipe._noise(seed, len(cells)), self.steadiness)[..., own]
         return noise
 

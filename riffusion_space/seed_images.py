@@ -87,5 +87,7 @@ def _open(source: str | Path, params: SpectrogramParams) -> Image.Image:
     if not is_picture(path):
         clip_s = CLIP_COLUMNS / params.columns_per_second
         wave = read_audio(path, only_seconds=clip_s).to_mono().resampled(params.sample_rate)
-        return encode(Waveform(wave.samples[:, : CLIP_COLUMNS * params.hop_length], wave.sample_rate), params)
+        image = encode(Waveform(wave.samples[:, : CLIP_COLUMNS * params.hop_length], wave.sample_rate), params)
+        # Without the column at its very end, which is where it begins again.
+        return image.crop((0, 0, max(2, wave.num_samples // params.hop_length), image.height))
     return read_image(path)

@@ -18,6 +18,8 @@ import torch
 from riffusion_space.audio import Waveform
 from riffusion_space.tempo import bar_s, steady_beat
 
+# What repeats has noise of its own: with that of the piece, whose first columns it is, the variance there would be two.
+SHARED_NOISE = 0x2545F491
 _LONGEST_BARS_S = 12.0  # of a sound that goes on
 
 

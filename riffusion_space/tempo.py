@@ -23,7 +23,8 @@ KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 
 _KEY = re.compile(r"([A-Ga-g])[\s-]*(sharp|flat|#|b|♯|♭)?[\s-]*(major|minor|maj|min)?", re.IGNORECASE)
 _NAMED_TEMPO = re.compile(r"(\d+(?:\.\d+)?)\s*(?:bpm|beats per minute)\b", re.IGNORECASE)
-_NAMED_KEY = re.compile(r"\bin [A-G](?:[\s-]?(?:sharp|flat)|[#b♯♭])? (?:major|minor)\b", re.IGNORECASE)
+_NAMED_KEY = re.compile(  # "in a minor key" names none
+    r"\bin (?-i:[A-G])(?:[\s-]?(?:sharp|flat)|[#b♯♭])? (?:major|minor)\b", re.IGNORECASE)
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _HOP = 256  # of the onset strength, in samples at _RATE: 12 ms
 _RATE = 22050
@@ -42,12 +43,11 @@ _MINOR = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3
 @dataclass(frozen=True)
 class Measured:
     """What a sound was found to be: ``bpm`` in beats per minute, None where no beat was found; ``key`` such as "A
-    minor", None for silence; ``beats`` in seconds.
+    minor", None for silence.
     """
 
     bpm: float | None
     key: str | None
-    beats: tuple[float, ...] = ()
 
 
 def key_name(text: str) -> str:
@@ -98,9 +98,9 @@ def bar_s(bpm: float) -> float:
 
 
 def piece_samples(duration_s: float, rate: int, bpm: float | None = None, bars: int | None = None,
-                  loop: bool = False) -> int:
+                  loop: bool = False, longest_s: float = math.inf) -> int:
     """Samples of a piece: of ``bars`` bars to the nearest sample; a loop of a tempo is of the whole bars that come
-    nearest to ``duration_s``.
+    nearest to ``duration_s`` and, if there are any, fit into ``longest_s``.
 
     >>> piece_samples(5.11, 44100), piece_samples(5.11, 44100, 130, 4), piece_samples(5.11, 44100, 120, loop=True)
     (225351, 325662, 264600)
@@ -110,12 +110,13 @@ def piece_samples(duration_s: float, rate: int, bpm: float | None = None, bars: 
     if bars is not None and bpm is None:
         raise ValueError("expected bpm beside bars, to say how long a bar is, got bars alone")
     if bars is None and loop and bpm is not None:
-        bars = max(1, math.floor(duration_s / bar_s(bpm) + 0.5))
+        bars = math.floor(duration_s / bar_s(bpm) + 0.5)
+        bars = max(1, bars - (bars * bar_s(bpm) > longest_s))
     return round((duration_s if bars is None else bars * bar_s(bpm)) * rate)
 
 
 def measure(wave: Waveform, bpm: float | None = None) -> Measured:
-    """Tempo, beats and key of a sound, mono or mixed to it.
+    """Tempo and key of a sound, mono or mixed to it.
 
     Beats are those of librosa's tracker (Ellis, "Beat tracking by dynamic programming", 2007); the tempo is that of the
     straight line through them, which is far finer than the tracker's own estimate. The key is the one whose profile
@@ -130,7 +131,7 @@ def measure(wave: Waveform, bpm: float | None = None) -> Measured:
         return Measured(None, None)
     beats = beats_of(mono, _RATE, bpm)
     tempo = None if len(beats) < 4 else round(60 / beat_line(beats)[0], 2)
-    return Measured(tempo, _key(mono), tuple(round(float(beat), 4) for beat in beats))
+    return Measured(tempo, _key(mono))
 
 
 def beats_of(mono: np.ndarray, rate: int, bpm: float | None = None) -> np.ndarray:
@@ -178,6 +179,8 @@ def steady_beat(wave: Waveform) -> Beat | None:
             continue
         steps = np.diff(beats)
         usual = steps[np.abs(steps / np.median(steps) - 1) < 0.1]
+        if not len(usual):  # as many of one length as of another
+            continue
         step = _refined(mono, float(usual.mean()))
         # How much the beats are at one place between two of them: 1 is always, 0 anywhere.
         turn = np.exp(2j * np.pi * beats / step).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,28 @@ def test_turns_are_first_come_first_served_also_for_who_wants_to_be_alone():
     for thread in threads:
         thread.join(5)
     assert seen == ["a", "alone", "b"]
+
+
+def test_who_is_alone_is_alone_from_the_first_moment():
+    turns, inside, met = Turns(), [], []
+    until = time.monotonic() + 1
+
+    def work(alone: bool) -> None:
+        while time.monotonic() < until:
+            with turns.alone() if alone else turns.together(8):
+                inside.append(alone)
+                if alone or any(inside):
+                    met.append(len(inside))
+                inside.remove(alone)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads are interrupted anywhere
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(work, [True, True, False, False, False, False]))
+    finally:
+        sys.setswitchinterval(usual)
+    assert met and set(met) == {1}
 
 
 def test_who_gives_up_waiting_holds_nobody_up():

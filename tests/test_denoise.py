@@ -1,5 +1,7 @@
 """The loop with models whose answers are known: what img2img keeps depends on neither scheduler nor neighbours."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -97,3 +99,20 @@ def test_a_few_steps_begin_right_at_the_strength(gaussian, tiny_pipe, monkeypatc
         times.clear()
         denoise(tiny_pipe.checkpoint, canvas(torch.full((WIDTH,), strength)), 64, "ddim", 4, 7)
         assert times == expected
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_begun_midway_no_noise_is_left(name, strength, tiny_pipe, monkeypatch):
+    """Of latents that vary ten times less than noise does, what is left of it is plain to see."""
+    alphas, spread = tiny_pipe.checkpoint.scheduler.alphas_cumprod, 0.1
+
+    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+        kept = alphas[int(timestep)]
+        clean = kept.sqrt() * spread**2 / (kept * spread**2 + 1 - kept) * latents
+        return (latents - kept.sqrt() * clean) / (1 - kept).sqrt()
+
+    monkeypatch.setattr(loop, "_predict", predict)
+    given = canvas(torch.full((WIDTH,), strength))
+    made = denoise(tiny_pipe.checkpoint, replace(given, init=spread * given.init), 64, name, STEPS, 7)
+    assert made.std() < 1.1 * spread

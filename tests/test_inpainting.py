@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import make_music
 
+from riffusion_space import inpainting
 from riffusion_space.audio import Waveform, write_audio
 from riffusion_space.clip import read_settings
 from riffusion_space.inpainting import repaint
@@ -124,6 +125,23 @@ def test_nothing_gets_beyond_full_scale():
     loud = Waveform(make_music(4.0).samples * 2, RATE)
     made = painted_by(lambda pixels: pixels // 2, loud, [(1, 2)])
     assert kept(made, loud.samples, (1, 2)) and np.abs(made).max() <= 1.1
+
+
+def test_what_is_turned_down_does_not_click_at_its_ends(monkeypatch):
+    """New sound that peaks beyond full scale for an instant: the join makes up for its lower level on both sides."""
+    time = np.arange(4 * RATE) / RATE
+    tone = np.sin(2 * np.pi * 440 * time)[None].astype(np.float32)
+
+    def found(mel, sound, *rest):
+        spiked = sound.copy()
+        spiked[:, sound.shape[1] // 2] = 1.6
+        return spiked
+
+    monkeypatch.setattr(inpainting, "_sound", found)
+    made = painted_by(lambda pixels: pixels, Waveform(tone, RATE), [(1.5, 2.5)])
+    for border in (round(1.5 * RATE), round(2.5 * RATE)):
+        steps = np.abs(np.diff(made[0, border - 20 : border + 20]))
+        assert steps.max() < 1.5 * np.abs(np.diff(tone)).max()
 
 
 # With a model ---------------------------------------------------------------------------------------------------------

@@ -139,6 +139,9 @@ def test_clips_name_the_loras_they_were_made_with(pipe, files, tmp_path):
     (entry,) = clip.settings["loras"]
     assert entry["name"] == "bells" and entry["weight"] == 0.8 and re.fullmatch("[0-9a-f]{16}", entry["revision"])
     assert read_settings(clip.save(tmp_path / "clip.wav")) == clip.settings
+    patched = pipe.inpaint(clip.audio, "bells", regions=[(0.2, 0.6)], seed=7, steps=1)
+    longer = pipe.extend(clip.audio, "bells", seconds=1, seed=7, steps=1)
+    assert patched.settings["loras"] == longer.settings["loras"] == [entry]
 
 
 def test_a_running_request_is_waited_for(pipe, files):

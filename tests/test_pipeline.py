@@ -268,6 +268,7 @@ def test_slerp_keeps_the_variance():
     ({"prompt": "a", "duration_s": 0.2}, "duration_s from 1 to 30"), ({"prompt": "a", "duration_s": 31}, "duration_s"),
     ({"prompt": "a", "scheduler": "x"}, "dpm"), ({"prompt": "a", "strength": 1.1}, "strength"),
     ({"prompt": "a", "seed_image": "no-such-loop"}, "beat"),
+    ({"prompt": "a", "steadiness": None}, "steadiness from 0 to 1, got nothing"),
 ])
 def test_text2audio_refuses(tiny_pipe, arguments, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -45,6 +45,8 @@ def test_tempo_of_the_beat_is_the_one_stated():
 def test_own_files_serve(tmp_path):
     path = write_audio(make_music(8.0), tmp_path / "mine.mp3")
     assert load_seed_image(path, PARAMS).size == (512, 512)
+    bar = np.asarray(load_seed_image(write_audio(make_music(2.0), tmp_path / "bar.wav"), PARAMS))
+    assert np.array_equal(bar[:, 200:400], bar[:, :200])  # of 2 s: the second time right after the first
     narrow = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (512, 1)))
     loop = np.asarray(load_seed_image(narrow, PARAMS))
     assert np.array_equal(loop[:, 100:200], loop[:, :100])

@@ -116,6 +116,25 @@ def test_what_cannot_be_played_is_refused(tiny_pipe, values, complaint):
         next_chunk(tiny_pipe, StreamState(), StreamRequest(**values))
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, 2**32, "7"])
+def test_a_seed_that_is_none_is_refused_at_once(tiny_pipe, seed):
+    with pytest.raises(ValueError, match="expected seed to be a whole number"):
+        tiny_pipe.stream("rain", seed)
+    with pytest.raises(ValueError, match="expected seed to be a whole number"):
+        next_chunk(tiny_pipe, StreamState(seed), RAIN)
+
+
+def test_without_words_there_is_nothing_to_be_guided_by(tiny_pipe):
+    rows = []
+    watch = tiny_pipe.checkpoint.unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    try:
+        next_chunk(tiny_pipe, StreamState(), StreamRequest("", steps=2, guidance=5.0))
+        next_chunk(tiny_pipe, StreamState(), StreamRequest("", "noise", steps=2, guidance=5.0))
+    finally:
+        watch.remove()
+    assert rows == [1, 1, 2, 2]
+
+
 def test_the_embedded_checkpoint_plays_on():
     pipe = RiffusionPipeline.from_pretrained("embedded", "cpu")
     state, chunks = StreamState(seed=7), []

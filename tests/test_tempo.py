@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from riffusion_space import tempo
 from riffusion_space.audio import Waveform
-from riffusion_space.tempo import key_name, measure, piece_samples, with_tempo
+from riffusion_space.tempo import key_name, measure, piece_samples, steady_beat, with_tempo
 
 RATE = 44_100
 
@@ -39,7 +40,7 @@ def test_the_key_is_found():
 
 def test_silence_has_neither():
     silence = measure(Waveform(np.zeros((1, RATE), np.float32), RATE))
-    assert silence.bpm is None and silence.key is None and silence.beats == ()
+    assert silence.bpm is None and silence.key is None
 
 
 def test_prompts_get_the_words_that_they_lack():
@@ -47,6 +48,7 @@ def test_prompts_get_the_words_that_they_lack():
     assert with_tempo("techno at 140 BPM", 130, "a minor") == "techno at 140 BPM, in A minor"
     assert with_tempo("sad piano in C minor", None, "D") == "sad piano in C minor"
     assert with_tempo("rain") == "rain"
+    assert with_tempo("sad piano in a minor key", None, "C minor") == "sad piano in a minor key, in C minor"
 
 
 @pytest.mark.parametrize("text", ["H", "", "A flat sharp", "minor", None, 3])
@@ -59,5 +61,13 @@ def test_lengths():
     assert piece_samples(5.0, RATE, 120, 4) == 8 * RATE
     assert piece_samples(5.0, RATE, 120) == 5 * RATE
     assert piece_samples(0.5, RATE, 120, loop=True) == 2 * RATE
+    assert piece_samples(180, RATE, 41, loop=True) / RATE == pytest.approx(31 * 240 / 41)
+    assert piece_samples(180, RATE, 41, loop=True, longest_s=180) / RATE == pytest.approx(30 * 240 / 41)
+    assert piece_samples(180, RATE, 120, loop=True, longest_s=180) == 180 * RATE
     with pytest.raises(ValueError, match="expected bpm beside bars"):
         piece_samples(5.0, RATE, bars=4)
+
+
+def test_beats_of_two_lengths_are_no_steady_beat(monkeypatch):
+    monkeypatch.setattr(tempo, "beats_of", lambda *rest: np.array([0, 0.3, 0.6, 0.9, 1.5, 2.1, 2.7]))
+    assert steady_beat(Waveform(np.ones((1, 3 * RATE), np.float32), RATE)) is None
