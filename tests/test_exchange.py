@@ -91,6 +91,17 @@ def test_kept_result_goes_to_another_tab_after_a_reload(shelf):
     expect(shelf.get_by_text("church-bells-text2audio-seed7").locator("visible=true").first).to_be_visible()
 
 
+def test_arrow_keys_only_pass_by_what_can_be_done(shelf):
+    choice = shelf.get_by_label("Go on with church bells")
+    for _ in range(3):
+        choice.press("ArrowDown")
+    expect(choice).to_have_value("audio2audio")
+    shelf.wait_for_timeout(500)
+    expect(shelf.get_by_role("tab", name="Text to audio")).to_have_attribute("aria-selected", "true")
+    choice.press("Enter")
+    expect(shelf.get_by_role("tab", name="Audio to audio")).to_have_attribute("aria-selected", "true")
+
+
 def test_deleted_results_come_back_until_one_has_gone_on(shelf):
     shelf.get_by_label("Delete church bells").click()
     expect(shelf.locator(".card")).to_have_count(0)

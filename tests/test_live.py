@@ -161,8 +161,11 @@ def test_states_are_bounded_and_a_handle_is_nobody_elses(tmp_path):
     for wrong in (handle, "", "0-0", f"{other}0", other.partition("-")[0]):
         with pytest.raises(ValueError, match="state of a stream"):
             listeners.state(wrong)
+    listeners.drop(other)
+    listeners.drop(other)  # once more does no harm
+    assert not listeners.knows(other)
     listeners.forget("page")
-    assert len(listeners) == 1 and not any(folder.exists() for folder in folders)
+    assert len(listeners) == 0 and not any(folder.exists() for folder in folders)
     assert not listeners.knows(listeners.follow(after, StreamState()))  # who has left gets nothing more
 
 

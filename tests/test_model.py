@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from browser import WAIT_MS, hurry, result
@@ -72,6 +74,28 @@ def test_checkpoint_that_cannot_be_loaded_leaves_what_plays(tiny_folder, tmp_pat
     assert loader.wait(lambda fraction, text: None) is first
     loader.change(str(tiny_folder), lambda fraction, text: None, "cpu")
     assert loader.wait(lambda fraction, text: None) is not first and loader.state.phase == "ready"
+
+
+def test_what_was_chosen_meanwhile_is_not_undone_by_what_loads_slowly(tiny_folder, monkeypatch):
+    loader = PipelineLoader(Config(checkpoint="slow", device="cpu"))
+    begun, go_on, make = threading.Event(), threading.Event(), loader._pipeline
+
+    def slowly(checkpoint, progress, device):
+        if checkpoint != "slow":
+            return make(checkpoint, progress, device)
+        begun.set()
+        assert go_on.wait(60)
+        progress(0.9, "nearly there")
+        return make(str(tiny_folder), progress, device)
+
+    monkeypatch.setattr(loader, "_pipeline", slowly)
+    thread = loader.start()
+    assert begun.wait(60)
+    loader.change(str(tiny_folder), lambda fraction, text: None)
+    chosen = loader.state.pipeline
+    go_on.set()
+    thread.join(60)
+    assert loader.state.phase == "ready" and loader.state.pipeline is chosen
 
 
 @pytest.mark.parametrize("environment, allowed", [

@@ -69,6 +69,10 @@ def test_blocks_are_moved_added_and_removed_on_a_phone(phone):
     expect(names).to_have_text(["intro", "verse", "chorus", "outro"])
     expect(phone.get_by_label("Tempo", exact=True).locator("visible=true")).to_have_value("96")
     expect(phone.locator(".total")).to_have_text("12 bars · 30.0 s")
+    phone.get_by_role("button", name="Undo").click()  # what one has made is not lost to a ready-made piece
+    expect(names).to_have_text(["verse", "bridge", "build", "drop", "outro"])
+    expect(phone.get_by_label("Tempo", exact=True).locator("visible=true")).not_to_have_value("96")
+    expect(phone.get_by_role("button", name="Undo")).to_have_count(0)
 
 
 def test_without_a_piece_no_section_is_made_anew(page):

@@ -22,6 +22,7 @@ def test_gpu_time_grows_with_the_piece(tmp_path):
             ("text2audio", {"duration_s": 5.12}),
             ("audio2audio", {"audio": song}),
             ("interpolate", {"clips": 10}),
+            ("text2audio", {"duration_s": 5.11, "bpm": 120, "bars": 32}),
         )
     ]
     assert seconds == sorted(set(seconds)) and seconds[-1] < 60

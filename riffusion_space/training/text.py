@@ -5,8 +5,8 @@ minutes, and the diffusion model then starts from embeddings in which synonyms a
 
 ``python -m riffusion_space.training.text --corpus data/corpus --out data/text --steps 1500``
 
-``--start CHECKPOINT`` goes on from another checkpoint's tokenizer and encoder, for words that they do not know yet. What
-they do know keeps its embeddings, so that the checkpoint's diffusion model still understands it.
+``--start CHECKPOINT`` goes on from another checkpoint's tokenizer and encoder, for words that they do not know yet.
+What they do know keeps its embeddings, so that the checkpoint's diffusion model still understands it.
 """
 
 from __future__ import annotations

@@ -113,5 +113,8 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
     shown.select(None, shown, bpm, js="({bpm}) => bpm", **PRIVATE)
     # A piece that was brought along gives way to what becomes of it.
     result.made.success(None, None, earlier, js="() => null", **PRIVATE)
-    shown.retry(None, shown, wanted, js="({anew}) => anew", **PRIVATE).then(None, None, None, js=press, **PRIVATE)
+    # While something is under way, nothing else is begun, now or later.
+    shown.retry(None, shown, wanted, **PRIVATE,
+                js="({anew}) => document.getElementById('arrange-generate') ? anew : null",
+                ).then(None, wanted, None, js=f"(wanted) => wanted && ({press})()", **PRIVATE)
     return TaskTab.of(arrange, inputs, earlier, result, None, folded, sections=shown)

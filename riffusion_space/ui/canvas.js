@@ -18,6 +18,11 @@ let at = { x: facts.columns / 4, y: facts.rows / 2 }; // where the pen is, in th
 let drawing = false; // the pen of a pointer is down
 let keyPen = false; // that of the keyboard is
 
+// A drawing is nowhere but here.
+addEventListener("beforeunload", (event) => {
+  if (element.isConnected && past.length) event.preventDefault();
+});
+
 // The drawing -------------------------------------------------------------------------------------------------------
 
 const snapshot = () => ink.getImageData(0, 0, facts.columns, facts.rows);

@@ -26,17 +26,16 @@ _PREFIX = "data:image/png;base64,"
 _MOST_CHARACTERS = 4_000_000  # noise in four channels takes 1.4 million
 
 
-def canvas(label: str, alt: str, **options: Any) -> gr.HTML:
+def canvas(label: str, alt: str) -> gr.HTML:
     """A place to draw 5.12 s of sound. Its value is None, for a blank one, or what :func:`to_value` gives.
 
     Args:
         label: its name.
         alt: how it is used without a pointer, for those who do not see it.
-        options: those of gr.HTML.
     """
     facts = {"alt": alt, "columns": SIZE[0], "rows": SIZE[1], "power": _PARAMS.power_for_image,
              "seconds": SIZE[0] / _PARAMS.columns_per_second}
-    return chart(__file__, facts, label=label, **options)
+    return chart(__file__, facts, label=label)
 
 
 def to_value(drawing: Image.Image) -> dict[str, str]:

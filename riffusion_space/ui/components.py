@@ -34,19 +34,21 @@ _RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
-# On a phone, what was made stands below the examples and the settings. It is scrolled to once it no longer moves: what
-# is above it goes away, and itself it grows, in steps of Gradio's own.
+# On a phone, what was made stands below the examples and the settings. It is scrolled to, if its tab is open, once it
+# no longer moves: what is above it goes away, and itself it grows, in steps of Gradio's own.
 _SCROLL_TO_RESULT = """() => {
-    const result = [...document.querySelectorAll('.result')].find((block) => block.offsetParent);
+    const buttons = ['ID-generate', 'ID-cancel'].map((id) => document.getElementById(id));
+    const result = buttons.find(Boolean)?.closest('.tabitem')?.querySelector('.result');
+    if (!result?.offsetParent) return;
     let place, still = 0;
     const look = setInterval(() => {
-        const {top, height} = result?.getBoundingClientRect() ?? {};
+        const {top, height} = result.getBoundingClientRect();
         const now = `${top + window.scrollY} ${height}`;
         still = now === place ? still + 1 : 0;
         place = now;
         if (still < 3) return;
         clearInterval(look);
-        result?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
+        result.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     }, 100);
 }"""
 # A button that is on its way back, because what it made before has just ended, is waited for.
@@ -285,7 +287,10 @@ def wire(
         status = gr.HTML(visible=False, elem_classes="progress", min_width=160)
         sketch = gr.HTML(visible=False, elem_classes="sketch", min_width=120)
     looking = gr.Timer(_LOOK_S, active=False)
-    looking.tick(worker.preview, None, sketch, **PRIVATE)
+    def preview(request: gr.Request) -> str:
+        return worker.preview(name, request)
+
+    looking.tick(preview, None, sketch, **PRIVATE)
     buttons = [generate, cancel, status, sketch, looking]
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
     gr.on(triggers, None, None, buttons, js=_BUSY, **PRIVATE)
@@ -296,7 +301,7 @@ def wire(
         made = gr.on(triggers, **call)
     else:
         made = gr.on(triggers, None, *before[:2], js=before[2], **PRIVATE).then(**call)
-    made.success(None, None, None, js=_SCROLL_TO_RESULT, **PRIVATE)
+    made.success(None, None, None, js=_SCROLL_TO_RESULT.replace("ID", name), **PRIVATE)
     for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
         ended(None, None, buttons, js=_IDLE, **PRIVATE)
     cancel.click(None, None, buttons, js=_IDLE, cancels=made, **PRIVATE)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gradio as gr
-from gradio.processing_utils import save_pil_to_cache
-from gradio.utils import get_upload_folder
 
 from riffusion_space.seed_images import built_in
 from riffusion_space.ui.canvas import canvas, from_file, from_value, to_value
@@ -23,8 +21,7 @@ def build(worker: Worker) -> Result:
             image = from_value(drawing)
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from error
-        path = save_pil_to_cache(image, get_upload_folder(), "drawing", "png")
-        return await worker.run("image2audio", request, image=path, seed=0, peak_db=_PEAK_DB)
+        return await worker.run("image2audio", request, image=image, seed=0, peak_db=_PEAK_DB)
 
     def opened(path: str) -> dict[str, str]:
         try:

@@ -101,6 +101,12 @@ class Listeners:
             for name in [name for name, listener in self._listeners.items() if listener.session == session]:
                 self._drop(name)
 
+    def drop(self, handle: str) -> None:
+        """Free what the one listener of a handle held, who may be gone already."""
+        with self._lock:
+            if handle.partition("-")[0] in self._listeners:
+                self._drop(handle.partition("-")[0])
+
     def _add(self, name: str, state: StreamState) -> str:
         listener = self._listeners[name]
         number, listener.made, listener.seen = str(listener.made), listener.made + 1, self._clock()

@@ -37,6 +37,7 @@ let bridge = null; // the last bars, ready to be heard: {loop, length, next, ...
 let shown = []; // elements in the strip: {to, node}
 let tape = []; // what was heard: {from, to, data, label, at}
 let taped = 0; // samples on it
+let unsaved = false; // there is something on it that is in no file
 let made = {}; // about the stream: seed, checkpoint, revision, bpm
 
 let number = 0; // of the last request
@@ -47,6 +48,8 @@ let usual = 0; // steps, when there is time
 let lastSteps = 0;
 let trouble = "";
 
+let frame = 0; // of the next drawing
+let written = ""; // in the page's field
 let prompt = ""; // what is asked for from now on
 let promptStart = 0; // where it begins
 let seed = null; // of the next start
@@ -173,6 +176,7 @@ function settle(now) {
 
 function record(piece, to) {
   tape.push(taken(piece, to));
+  unsaved = true;
   taped += to - piece.from;
 }
 
@@ -331,7 +335,8 @@ function hide(piece) {
 /** The picture stands where the sound is. */
 function draw() {
   if (!context) return;
-  if (playing) requestAnimationFrame(draw);
+  cancelAnimationFrame(frame);
+  if (playing) frame = requestAnimationFrame(draw);
   if (!plot.clientWidth) return; // another tab is open
   const heard = pieces.length || tape.length ? audible() : 0;
   strip.style.transform = `translateX(${NOW * plot.clientWidth - (heard / RATE) * PX_PER_S}px)`;
@@ -395,11 +400,12 @@ function tick() {
 
 async function play() {
   if (playing) return stop();
+  if (written.trim()) setPrompt(written, 0);
   if (!prompt && !queued().length) {
     trouble = say("First write a prompt, or choose one.");
     return tell();
   }
-  for (const audio of document.querySelectorAll("audio")) audio.pause();
+  document.dispatchEvent(new Event("play")); // which stops players and cards
   if (!prompt) takeNext(0);
   for (const each of shown) each.node.remove();
   [pieces, chunks, shown, tape, taped, bridge, made] = [[], [], [], [], 0, null, {}];
@@ -516,6 +522,7 @@ function save() {
   link.href = URL.createObjectURL(wav(parts, { title: prompts[0].prompt, comment }));
   link.download = `live-seed${seed}.wav`;
   link.click();
+  unsaved = false;
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
@@ -549,6 +556,11 @@ find("volume").addEventListener("input", (event) => {
 // One player at a time.
 document.addEventListener("play", stop, true);
 
+// What was heard is nowhere but here; Gradio loads the page anew when the server was out of reach.
+addEventListener("beforeunload", (event) => {
+  if (element.isConnected && (playing || unsaved)) event.preventDefault();
+});
+
 find("title").textContent = say(facts.label);
 plot.setAttribute("aria-label", say("Spectrogram that runs with the sound"));
 new ResizeObserver(drawAxes).observe(plot);
@@ -557,6 +569,9 @@ const ticking = setInterval(tick, TICK_MS);
 window.riffusionLive = {
   now,
   later,
+  written: (text) => {
+    written = text;
+  },
   seed: (value) => {
     seed = value === "" ? null : value;
   },

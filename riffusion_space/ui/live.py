@@ -51,14 +51,14 @@ _TEMPOS = {seed.name: seed.bpm for seed in built_in()}
 _NOW = "(text) => window.riffusionLive.now(text)"
 
 
-def live(label: str, max_minutes: float, **options: Any) -> gr.HTML:
+def live(label: str, max_minutes: float) -> gr.HTML:
     """A place where chunks are played as they come; ``pull``, ``cancel`` and ``leave`` are what it asks for.
 
     Its value is the answer to the last ``pull``: see :func:`_answer`.
     """
     params = SpectrogramParams()
     facts = {"rate": params.sample_rate, "label": label, "recordMinutes": max_minutes}
-    return chart(__file__, facts, label=label, **options)
+    return chart(__file__, facts, label=label)
 
 
 def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Request], None]]:
@@ -75,15 +75,21 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
         """The chunk after the one that a handle is from, its own handle, the stream's seed, and its usual steps."""
         from riffusion_space.streaming import StreamRequest, StreamState  # which imports diffusers
 
+        begun = None
         try:
             check_arguments(worker.config, seed=seed, **wanted)
             if not handle:
                 first = StreamState(secrets.randbelow(MAX_SEED + 1) if seed is None else seed)
-                handle = listeners.begin(first, session)
+                begun = handle = listeners.begin(first, session)
             state = listeners.state(handle)
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from error
-        chunk, after, usual = await worker.next_chunk(request, state, StreamRequest(**wanted), at_most)
+        try:
+            chunk, after, usual = await worker.next_chunk(request, state, StreamRequest(**wanted), at_most)
+        except BaseException:
+            if begun:  # whoever hears nothing is no listener, and has no handle to come back with
+                listeners.drop(begun)
+            raise
         return chunk, listeners.follow(handle, after), after.seed, usual
 
     async def stream(
@@ -207,6 +213,7 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
         examples([[text] for text in EXAMPLES], [prompt], "() => document.getElementById('live-now').click()")
     gr.on([now.click, prompt.submit], None, prompt, None, js=_NOW, **PRIVATE)
     later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
+    prompt.change(None, prompt, None, js="(text) => window.riffusionLive?.written(text)", **PRIVATE)
     seed.change(None, seed, None, js="(seed) => window.riffusionLive.seed(seed)", **PRIVATE)
     fields = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler, seed_image,
               strength, bpm, key]

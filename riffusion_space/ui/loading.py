@@ -45,6 +45,7 @@ class PipelineLoader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._lock = threading.Lock()
+        self._turn = 0  # of what is loaded: what was begun earlier has nothing more to say
         self._thread = threading.Thread()
         self.state = LoadState()
 
@@ -53,7 +54,9 @@ class PipelineLoader:
         with self._lock:
             if self.state.phase != "ready" and not self._thread.is_alive():
                 self.state = LoadState()
-                self._thread = threading.Thread(target=self.load, name="load checkpoint", daemon=True)
+                self._turn += 1
+                self._thread = threading.Thread(target=self.load, args=(self._turn,), name="load checkpoint",
+                                                daemon=True)
                 self._thread.start()
             return self._thread
 
@@ -81,7 +84,9 @@ class PipelineLoader:
             ValueError: it cannot be loaded; what played before plays on.
         """
         pipeline = self._pipeline(checkpoint, progress, device)
-        self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
+        with self._lock:
+            self._turn += 1
+            self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
 
     def _pipeline(self, checkpoint: str, progress: Progress, device: str | None) -> RiffusionPipeline:
         from riffusion_space.pipeline import RiffusionPipeline  # torch and diffusers take seconds to import
@@ -89,20 +94,25 @@ class PipelineLoader:
         config = replace(self._config, device=device)  # which from_pretrained falls back to
         return RiffusionPipeline.from_pretrained(checkpoint, device, progress=progress, config=config)
 
-    def load(self) -> None:
-        """Load in this thread; how it went stands in ``state``."""
+    def load(self, turn: int = 0) -> None:
+        """Load in this thread; how it went stands in ``state``, unless something else was loaded meanwhile."""
+        def report(fraction: float, text: str) -> None:
+            self._tell(turn, LoadState("loading", text, fraction))
+
         try:
-            pipeline = self._pipeline(self._config.checkpoint, self._report, self._config.device)
+            pipeline = self._pipeline(self._config.checkpoint, report, self._config.device)
             for source, weight in parse_loras(self._config.lora):
                 pipeline.load_lora(source, weight)
             if self._config.warm_up:
-                pipeline.warm_up(self._report)
+                pipeline.warm_up(report)
         except Exception as error:  # whatever it is, the page has to say so: nobody else waits for this thread
-            self.state = LoadState("failed", str(error))
+            self._tell(turn, LoadState("failed", str(error)))
             if not isinstance(error, ValueError):
                 raise
         else:
-            self.state = LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline)
+            self._tell(turn, LoadState("ready", pipeline.checkpoint.reason, 1.0, pipeline))
 
-    def _report(self, fraction: float, text: str) -> None:
-        self.state = LoadState("loading", text, fraction)
+    def _tell(self, turn: int, state: LoadState) -> None:
+        with self._lock:
+            if turn == self._turn:
+                self.state = state

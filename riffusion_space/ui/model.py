@@ -117,7 +117,8 @@ def _choices(loader: PipelineLoader, config: Config,
     weight.release(weigh, [chosen, weight], plays, **_SENTENCES)
     chosen.change(weight_of, chosen, weight, **PRIVATE)
     return (chosen, row), (
-        load_it.click(load, [checkpoint, device], None, **_SENTENCES | {"show_progress": "full"}, show_progress_on=checkpoint),
+        load_it.click(load, [checkpoint, device], None, **_SENTENCES | {"show_progress": "full"},
+                      show_progress_on=checkpoint),
         gr.on([add_it.click, source.submit], add, source, source, **_SENTENCES),
         upload.upload(add, upload, source, **_SENTENCES),
         off.click(take_off, chosen, None, **_SENTENCES),

@@ -53,7 +53,11 @@ class Original:
                                       f"{Path(audio).stem}-spectrogram", "png")
             return gr.update(value=playing(audio, drawn, wave.duration_s), visible=True)
 
-        return self.audio.change(shown, self.audio, self.player, api_visibility="private", show_progress="minimal")
+        event = self.audio.change(shown, self.audio, self.player, api_visibility="private", show_progress="minimal")
+        # The sound that was there before is no longer what the tab starts from.
+        event.failure(None, None, self.player, **PRIVATE,
+                      js="() => ({__type__: 'update', value: null, visible: false})")
+        return event
 
 
 @dataclass(frozen=True)

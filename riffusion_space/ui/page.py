@@ -26,6 +26,7 @@ from riffusion_space.ui.checked import CheckedBlocks
 from riffusion_space.ui.components import PRIVATE, Sampling, clear_blank_numbers
 from riffusion_space.ui.exchange import Exchange
 from riffusion_space.ui.loading import PipelineLoader
+from riffusion_space.ui.scripted import speaking
 from riffusion_space.ui.texts import translate
 from riffusion_space.ui.theme import MARK
 from riffusion_space.ui.words import groups
@@ -53,7 +54,7 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
     """The app, ready to launch; ``loader`` may load the checkpoint at any time before or after."""
     worker = Worker(loader, config)
     with CheckedBlocks(config, title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, 4 * _HOUR)) as app:
-        gr.HTML(_HEADER)
+        gr.HTML(_HEADER, js_on_load=speaking(_HEADER))
         banner = gr.HTML(loader.state.banner)
         with gr.Accordion("Settings", open=False):
             panel = model.build(loader, config)

@@ -203,11 +203,11 @@ function setMode(band) {
 plot.addEventListener("pointerdown", (event) => {
   if (event.button || !event.isPrimary || !seconds) return;
   plot.setPointerCapture(event.pointerId);
-  drag = { x: event.clientX, y: event.clientY, from: pointed(event), before: region, moved: false };
+  drag = { id: event.pointerId, x: event.clientX, y: event.clientY, from: pointed(event), before: region, moved: false };
 });
 
 plot.addEventListener("pointermove", (event) => {
-  if (!drag) return;
+  if (drag?.id !== event.pointerId) return; // a second finger
   const band = facts.bands && (marksBands() || event.shiftKey);
   drag.moved ||= Math.hypot(event.clientX - drag.x, band ? event.clientY - drag.y : 0) >= DRAG_PX;
   if (!drag.moved) return;
@@ -216,7 +216,7 @@ plot.addEventListener("pointermove", (event) => {
 });
 
 plot.addEventListener("pointerup", (event) => {
-  if (!drag) return;
+  if (drag?.id !== event.pointerId) return;
   const { moved, from } = drag;
   drag = null;
   if (moved) choose(region);

@@ -11,6 +11,7 @@ import gradio as gr
 
 from riffusion_space.ui.texts import LANGUAGES
 
+SELECT = str(Path(__file__).with_name("select.js"))  # to be ``shared`` by those that act on what is chosen
 _SAY = Path(__file__).with_name("say.js").read_text(encoding="utf-8")
 
 
@@ -29,14 +30,18 @@ def scripted(module: str, facts: dict[str, Any], value: Any = None, shared: Sequ
     styles, scripts = (_files([*shared, module], suffix) for suffix in (".css", ".js"))
     constants = f"const facts = {json.dumps(facts)};"
     source = "\n".join([template, constants, *scripts])
-    # Of each language only what this component says.
-    texts = {language: {text: words for text, words in dictionary.items() if text in source}
-             for language, dictionary in LANGUAGES.items()}
-    # Not as gr.HTML's props, which an update of its visibility wipes out.
-    script = "\n".join([constants, f"const languages = {json.dumps(texts)};", _SAY, *scripts])
+    # Constants, not gr.HTML's props, which an update of its visibility wipes out.
+    script = "\n".join([constants, speaking(source), *scripts])
     # Not a class of its own: Gradio writes a .pyi file beside each one that it meets.
     return gr.HTML(value, html_template=template, css_template="\n".join(styles), apply_default_css=False,
                    js_on_load=script, **options)
+
+
+def speaking(source: str) -> str:
+    """A script that has a component say in the visitor's language what is in ``source``."""
+    texts = {language: {text: words for text, words in dictionary.items() if text in source}
+             for language, dictionary in LANGUAGES.items()}
+    return f"const languages = {json.dumps(texts)};\n{_SAY}"
 
 
 def _files(modules: Sequence[str], suffix: str) -> list[str]:

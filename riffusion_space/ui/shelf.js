@@ -26,7 +26,7 @@ async function database(mode, act) {
   const transaction = (await opened).transaction("results", mode);
   const request = act(transaction.objectStore("results"));
   return new Promise((resolve, reject) => {
-    transaction.oncomplete = () => resolve(request.result);
+    transaction.oncomplete = () => resolve(request?.result);
     transaction.onabort = transaction.onerror = () => reject(transaction.error);
   });
 }
@@ -43,10 +43,16 @@ async function keep(act) {
 const size = ({ sound, picture }) => sound.size + picture.size;
 const newestFirst = () => [...cards.values()].map(({ result }) => result).sort((a, b) => b.made - a.made);
 
-async function add({ sound, picture, settings, seconds }) {
-  const blobs = await Promise.all([sound, picture].map(async (file) => (await fetch(file.url)).blob()));
+async function fetched(file) {
+  const response = await fetch(file.url);
+  if (!response.ok) throw new Error(response.statusText);
+  return response.blob();
+}
+
+async function add({ sound, picture, settings }) {
+  const blobs = await Promise.all([sound, picture].map(fetched));
   const result = {
-    id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, made: Date.now(), favourite: false, settings, seconds,
+    id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, made: Date.now(), favourite: false, settings,
     name: sound.orig_name || decodeURIComponent(sound.url.split("/").pop()), sound: blobs[0], picture: blobs[1],
   };
   show(result);
@@ -55,11 +61,15 @@ async function add({ sound, picture, settings, seconds }) {
   for (const old of newestFirst().filter(({ favourite }) => !favourite)) {
     bytes += size(old);
     count += 1;
-    if (count > 1 && (count > MOST || bytes > MOST_BYTES)) remove(old.id);
+    if (count > 1 && (count > MOST || bytes > MOST_BYTES)) {
+      remove(old.id, (store) => { // unless another tab keeps it for good
+        store.get(old.id).onsuccess = ({ target }) => target.result?.favourite || store.delete(old.id);
+      });
+    }
   }
 }
 
-function remove(id) {
+function remove(id, forget = (store) => store.delete(id)) {
   const { card, audio } = cards.get(id);
   audio.pause();
   cards.delete(id);
@@ -67,7 +77,7 @@ function remove(id) {
   for (const address of [audio.src, find("plot", card).querySelector("img").src]) URL.revokeObjectURL(address);
   if (picked.includes(id)) pick(id);
   shelf.hidden = !cards.size && !deleted;
-  keep((store) => store.delete(id));
+  keep(forget);
 }
 
 // Showing -----------------------------------------------------------------------------------------------------------
@@ -133,7 +143,9 @@ function show(result) {
   favourite.addEventListener("click", () => {
     result.favourite = !result.favourite;
     favourite.setAttribute("aria-pressed", result.favourite);
-    keep((store) => store.put(result));
+    keep((store) => { // unless another tab has deleted it
+      store.get(result.id).onsuccess = ({ target }) => target.result && store.put(result);
+    });
   });
 
   const choose = find("pick", card);
@@ -160,14 +172,14 @@ function show(result) {
   option(say("More…"), "");
   if (task in facts.titles) option(say("Use these settings"), "settings");
   for (const each of Object.keys(facts.titles)) option(say("Send to {}", titleOf(each)), each);
-  select.addEventListener("change", async () => {
+  onChoice(select, async () => {
     const where = select.value;
     select.value = "";
-    if (!where) return;
     if (where === "settings") return leave({ settings: result.settings });
     tell(say("Sending…"));
     const type = result.sound.type || "audio/wav";
-    const { path, url } = await upload(new File([result.sound], result.name, { type }));
+    const { path, url } = await upload(new File([result.sound], result.name, { type })).catch(() => ({}));
+    if (!path) return tell(say("No answer from the server; try again."));
     tell("");
     const meta = { _type: "gradio.FileData" };
     leave({ task: where, sound: { path, url, orig_name: result.name, mime_type: type, size: result.sound.size, meta } });
@@ -190,9 +202,7 @@ function leave(go) {
 
 /** Play one sound and stop the others of the page, those of its players too. */
 function alone(audio) {
-  for (const other of [...document.querySelectorAll("audio"), ...[...cards.values()].map((each) => each.audio)]) {
-    if (other !== audio) other.pause();
-  }
+  document.dispatchEvent(new Event("play")); // which stops players, Live, and what is heard here
   return audio.play();
 }
 
@@ -281,7 +291,7 @@ watch("value", () => {
   const { added } = props.value || {};
   if (!added || added === watch.last) return;
   watch.last = added;
-  add(added).catch(() => tell(say("This browser keeps nothing: results stay until the page is closed.")));
+  add(added).catch(() => tell(say("No answer from the server: this result is not kept here.")));
 });
 
 database("readonly", (store) => store.getAll())

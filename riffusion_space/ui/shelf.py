@@ -14,7 +14,7 @@ from riffusion_space.clip import read_settings
 from riffusion_space.ui import picture
 from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, Result
 from riffusion_space.ui.exchange import Exchange
-from riffusion_space.ui.scripted import scripted
+from riffusion_space.ui.scripted import SELECT, scripted
 from riffusion_space.ui.worker import sentence
 
 _OPEN_ID = "open-file"
@@ -34,7 +34,7 @@ def shelf(titles: Mapping[str, str]) -> gr.HTML:
     return scripted(__file__, {
         "picture": {"left": left, "top": top, "right": right, "bottom": bottom, "width": width, "height": height},
         "titles": dict(titles), "open": _OPEN_ID,
-    })
+    }, shared=[SELECT])
 
 
 def build(exchange: Exchange, results: Sequence[Result]) -> None:

@@ -12,6 +12,8 @@ import gradio as gr
 
 GERMAN = {
     # Tabs and settings
+    "Words become a spectrogram, the spectrogram becomes sound.":
+        "Aus Worten wird ein Spektrogramm, aus dem Spektrogramm Klang.",
     "Text to audio": "Text zu Klang", "Audio to audio": "Klang zu Klang", "Interpolate": "Übergang",
     "Inpaint": "Ausbessern", "Extend": "Verlängern", "Codec": "Umwandeln", "Draw": "Zeichnen", "About": "Über",
     "Settings": "Einstellungen", "Steps": "Schritte", "Guidance": "Texttreue", "Scheduler": "Verfahren",
@@ -71,7 +73,7 @@ GERMAN = {
     "Transition into it": "Übergang dorthin", "What it plays": "Was er spielt",
     "Seed of its own": "Eigener Startwert", "as the piece": "wie das Stück", "anything": "irgendetwas",
     "very low": "sehr wenig", "low": "wenig", "medium": "mittel", "high": "viel", "very high": "sehr viel",
-    "cut": "Schnitt", "crossfade": "Überblendung", "interpolate": "allmählich", "bars": "Takte",
+    "cut": "Schnitt", "crossfade": "Überblendung", "interpolate": "allmählich", "bars": "Takte", "bar": "Takt",
     "A piece made earlier, to make a section of anew": "Ein früheres Stück, um einen Teil neu zu machen",
     "Piece": "Stück", "Begins as": "Beginnt als", "Ends as": "Endet als",
     "what lies between; empty leaves it open": "was dazwischen liegt (englisch); leer bleibt es offen",
@@ -151,7 +153,11 @@ GERMAN = {
     "Play {}": "{} abspielen", "Pause {}": "{} anhalten", "Keep {} for good": "{} dauerhaft behalten",
     "Compare {} with another": "{} mit einem anderen vergleichen", "Download {}": "{} herunterladen",
     "Delete {}": "{} löschen", "Deleted “{}”.": "„{}“ gelöscht.", "Go on with {}": "Weiter mit {}",
-    "Sending…": "Wird gesendet…", "Choose another one to compare with.": "Wähle ein zweites zum Vergleichen.",
+    "Sending…": "Wird gesendet…", "No answer from the server; try again.": "Keine Antwort vom Server; noch einmal.",
+    "No answer from the server: this result is not kept here.":
+        "Keine Antwort vom Server: dieses Ergebnis bleibt hier nicht.",
+    "With the keyboard, Enter does it": "Mit der Tastatur: Eingabetaste",
+    "Choose another one to compare with.": "Wähle ein zweites zum Vergleichen.",
     "This browser keeps nothing: results stay until the page is closed.":
         "Dieser Browser behält nichts: Ergebnisse bleiben, bis die Seite geschlossen wird.",
     "Play A and B": "A und B abspielen", "Pause A and B": "A und B anhalten", "Stop comparing": "Vergleich beenden",

@@ -6,6 +6,7 @@ const find = (name) => element.querySelector(`.${name}`);
 const fields = ["name", "bars", "energy", "transition", "prompt", "seed"];
 let sections = [];
 let chosen = 0;
+let replaced = null; // by a ready-made piece: {sections, bpm}
 let given = ""; // what was last shown or told, as JSON
 
 const blank = { name: "verse", bars: 4, prompt: "", energy: "medium", transition: "crossfade" };
@@ -19,6 +20,7 @@ function options(select, values) {
     return option;
   }));
 }
+const barsOf = (count) => `${count} ${say(count === 1 ? "bar" : "bars")}`;
 
 function drawBlocks() {
   const blocks = find("blocks"), focused = blocks.contains(element.getRootNode().activeElement);
@@ -30,7 +32,7 @@ function drawBlocks() {
     block.style.setProperty("--colour", colour(section));
     if (index) block.style.setProperty("--before", colour(sections[index - 1]));
     block.setAttribute("aria-pressed", index === chosen);
-    block.title = [section.name, `${section.bars} ${say("bars")}`, say(section.energy), section.prompt].filter(Boolean).join(", ");
+    block.title = [section.name, barsOf(section.bars), say(section.energy), section.prompt].filter(Boolean).join(", ");
     block.setAttribute("aria-label", block.title);
     for (const [name, text] of [["called", section.name], ["long", String(section.bars)]]) {
       const span = document.createElement("span");
@@ -49,7 +51,7 @@ function drawBlocks() {
   if (focused) blocks.children[chosen]?.focus();
   const bars = sections.reduce((sum, { bars }) => sum + bars, 0), bpm = props.value?.bpm;
   const seconds = bpm > 0 ? ` · ${((bars * 240) / bpm).toFixed(1)} s` : "";
-  find("total").textContent = `${bars} ${say("bars")}${seconds}`;
+  find("total").textContent = `${barsOf(bars)}${seconds}`;
   find("earlier").disabled = chosen === 0;
   find("later").disabled = chosen === sections.length - 1;
   find("remove").disabled = sections.length === 1;
@@ -119,14 +121,23 @@ find("anew").addEventListener("click", () => {
   tell({ anew: chosen + 1 });
   trigger("retry");
 });
-find("preset").addEventListener("change", (event) => {
-  const piece = facts.presets[event.target.selectedIndex - 1];
-  if (!piece) return;
-  arrange(piece.sections.map((section) => ({ ...blank, ...section })), 0);
-  tell({ bpm: piece.bpm });
+/** Put a whole piece in place of what is there; "select" has the page take its tempo. */
+function begin(pieceSections, bpm) {
+  arrange(pieceSections.map((section) => ({ ...blank, ...section })), 0);
+  tell({ bpm });
   drawBlocks();
-  event.target.selectedIndex = 0;
   trigger("select");
+}
+onChoice(find("preset"), () => {
+  const piece = facts.presets[find("preset").selectedIndex - 1];
+  find("preset").selectedIndex = 0;
+  replaced = { sections, bpm: props.value?.bpm };
+  find("undo").hidden = false;
+  begin(piece.sections, piece.bpm);
+});
+find("undo").addEventListener("click", () => {
+  find("undo").hidden = true;
+  begin(replaced.sections, replaced.bpm);
 });
 
 function show() {
@@ -138,7 +149,8 @@ function show() {
   } else if (sections.length) drawBlocks(); // the tempo may be another
 }
 
-options(find("preset"), ["a ready-made piece", ...facts.presets.map(({ title }) => title)]);
+options(find("preset"), ["", ...facts.presets.map(({ title }) => title)]);
+find("preset").options[0].textContent = say("a ready-made piece");
 options(find("energy"), facts.energies);
 options(find("transition"), facts.transitions);
 find("seed").placeholder = say("as the piece");

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from riffusion_space.arrangement import DEFAULT_BPM, ENERGIES, MAX_SECTIONS, NAMES, TRANSITIONS, read_piece
-from riffusion_space.ui.scripted import scripted
+from riffusion_space.ui.scripted import SELECT, scripted
 
 # Those of the spectrogram: the more is going on, the brighter.
 _COLOURS = {"intro": "#7a1f4b", "verse": "#c8452f", "build": "#dd7a34", "drop": "#eba53a", "outro": "#5b2a6b",
@@ -29,7 +29,8 @@ def timeline(pieces: Sequence[Path]) -> gr.HTML:
     presets = [{"title": path.stem.replace("-", " "), **_facts(read_piece(path))} for path in pieces]
     facts = {"presets": presets, "names": NAMES, "energies": ENERGIES, "transitions": TRANSITIONS,
              "colours": _COLOURS, "most": MAX_SECTIONS}
-    return scripted(__file__, facts, {"sections": presets[0]["sections"], "bpm": DEFAULT_BPM, "chosen": 0})
+    return scripted(__file__, facts, {"sections": presets[0]["sections"], "bpm": DEFAULT_BPM, "chosen": 0},
+                    shared=[SELECT])
 
 
 def _facts(piece: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _TEMPOS = ("slow", "fast", "80 bpm", "100 bpm", "120 bpm", "140 bpm")
 # A mood goes before what it is said of, all else after a comma; what stands there already is not said twice.
 _WRITE = """({chosen}, prompt) => {
     const {kind, word} = chosen, said = prompt.trim().replace(/,$/, '');
-    if (said.toLowerCase().split(/[\\s,]+/).join(' ').includes(word)) return prompt;
+    if (` ${said.toLowerCase().split(/[\\s,]+/).join(' ')} `.includes(` ${word} `)) return prompt;
     if (!said) return word;
     return kind === 'moods' ? `${word} ${said}` : `${said}, ${word}`;
 }"""

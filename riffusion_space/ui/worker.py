@@ -32,6 +32,7 @@ from riffusion_space.codec import decode, encode, read_image
 from riffusion_space.config import Config
 from riffusion_space.request import Cancelled
 from riffusion_space.spectrogram import SpectrogramParams
+from riffusion_space.tempo import bar_s
 from riffusion_space.ui import picture
 from riffusion_space.ui.loading import PipelineLoader
 
@@ -67,6 +68,10 @@ class CancelFlag:
     def preview(self) -> Path:
         """Where the request keeps the picture as far as it is."""
         return self.path.with_suffix(".preview")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.path, self.preview, self.preview.with_suffix(".part")
 
     def set(self) -> None:
         self.path.touch()
@@ -128,6 +133,9 @@ class Worker:
             raise
         finally:
             self._running.discard(running)
+            if made.done():  # a process that ZeroGPU ended could not do it
+                for file in flag.files:
+                    file.unlink(missing_ok=True)
 
     def _clean_up(self, made: asyncio.Task[Made], folder: Path, flag: CancelFlag) -> None:
         """Remove what a cancelled request leaves, who may have been done before it noticed."""
@@ -148,10 +156,10 @@ class Worker:
             if session == request.session_hash and flag.task == task:
                 flag.set()
 
-    def preview(self, request: gr.Request) -> str:
-        """The picture, as far as it is, of what runs for a page, as HTML; nothing if there is none."""
+    def preview(self, task: str, request: gr.Request) -> str:
+        """The picture, as far as it is, of a task that runs for a page, as HTML; nothing if there is none."""
         for session, flag in tuple(self._running):
-            if session == request.session_hash and flag.preview.exists():
+            if session == request.session_hash and flag.task == task and flag.preview.exists():
                 try:
                     png = flag.preview.read_bytes()
                 except FileNotFoundError:  # it has just ended
@@ -193,7 +201,8 @@ class Worker:
                 wave = read_audio(arguments["audio"], longest)
                 image = encode(wave)
             else:
-                image = read_image(arguments["image"])
+                image = arguments["image"]  # as it is, or a file's path
+                image = image if isinstance(image, Image.Image) else read_image(image)
                 if image.width > SpectrogramParams().columns_for_seconds(longest):
                     raise ValueError(f"expected an image of at most {longest:g} s, got one {image.width} pixels wide")
                 wave = decode(image, seed=arguments["seed"],
@@ -202,7 +211,9 @@ class Worker:
                     wave = wave.normalized(arguments["peak_db"])
             drawn = picture.draw(encode(wave.to_mono()))
         folder.mkdir()
-        name = re.sub(r"[^A-Za-z0-9]+", "-", Path(arguments[task.partition("2")[0]]).stem).strip("-") or "clip"
+        source = arguments[task.partition("2")[0]]
+        name = "drawing" if isinstance(source, Image.Image) else Path(source).stem
+        name = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "clip"
         if task == "audio2image":
             result = folder / f"{name}.png"
             image.save(result, exif=image.getexif())
@@ -232,7 +243,8 @@ class Worker:
                 seconds = arguments["seconds"] + _CLIP_S
             clips = seconds / _CLIP_S
         else:
-            clips = arguments["duration_s"] / _CLIP_S
+            bars = arguments.get("bars")
+            clips = (bars * bar_s(arguments["bpm"]) if bars else arguments["duration_s"]) / _CLIP_S
         steps = arguments.get("steps") or _USUAL_STEPS
         return math.ceil(_GPU_START_S + _GPU_STEP_S * steps * channels * (1 + _WINDOWS_A_CLIP * clips))
 
@@ -281,7 +293,7 @@ def _reporting(flag: CancelFlag) -> Iterator[_Report]:
     except ValueError as error:
         raise gr.Error(sentence(error), print_exception=False) from error
     finally:
-        for file in (flag.path, flag.preview, flag.preview.with_suffix(".part")):
+        for file in flag.files:
             file.unlink(missing_ok=True)
 
 
