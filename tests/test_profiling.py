@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from conftest import make_music
 
 from riffusion_space.cli import main
 from riffusion_space.profiling import ORDER, Peak, StageTime, profile, report, table
@@ -16,11 +17,18 @@ def test_a_request_is_told_stage_by_stage(tiny_pipe):
     made = []
     _, stages = profile(lambda: made.append(tiny_pipe.text2audio(**REQUEST)) or made[-1])
     by_name = {each.name: each for each in stages}
-    assert tuple(by_name) == ORDER
-    assert by_name["UNet"].calls == 3 and all(by_name[name].calls == 1 for name in ORDER if name != "UNet")
+    assert tuple(by_name) == tuple(name for name in ORDER if name != "encoder")  # there is nothing to be encoded
+    assert by_name["UNet"].calls == 3 and all(by_name[name].calls == 1 for name in by_name if name != "UNet")
     assert all(by_name[name].flops > 0 for name in ("UNet", "decoder", "phase"))
     assert by_name["text"].flops == 0  # kept since the first request
     assert torch.equal(*(torch.from_numpy(clip.audio.samples) for clip in made[-2:]))  # counting changes nothing
+
+
+def test_the_encoder_of_what_is_restyled_and_the_phase_of_a_loop_are_told_too(tiny_pipe):
+    fast = {"steps": 1, "guidance": 1.0, "seed": 7}
+    _, restyled = profile(lambda: tiny_pipe.audio2audio(make_music(1.0), "flute", **fast))
+    _, looped = profile(lambda: tiny_pipe.text2audio("rain", loop=True, duration_s=2.0, **fast))
+    assert "encoder" in {each.name for each in restyled} and "phase" in {each.name for each in looped}
 
 
 def test_operations_of_a_convolution_and_an_fft_are_counted(tiny_pipe):

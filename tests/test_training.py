@@ -147,7 +147,7 @@ def test_goes_on_from_another_checkpoint(trained, shards, tmp_path, monkeypatch)
         assert (out / "tokenizer/tokenizer.json").read_bytes() == (start / "tokenizer/tokenizer.json").read_bytes()
     assert 0 < moved[1000.0] < 0.5 * moved[0.0]
 
-    diffusion.train(shards, start / "vae", out, tmp_path / "diffusion", 1, 1, 1e-4, CPU, start)
+    diffusion.train(shards, trained / "autoencoder/vae", out, tmp_path / "diffusion", 1, 1, 1e-4, CPU, start)
     was, now = (UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).conv_in.weight
                 for folder in (start, tmp_path / "diffusion"))
     torch.testing.assert_close(now, was, atol=1e-3, rtol=0)  # fresh weights would be 0.1 away
