@@ -34,7 +34,7 @@ def rush(app: RunningApp, clients: int, settings: dict) -> tuple[float, list[flo
     """Seconds until all clients, who ask at the same time, have their sound, and the seconds of each."""
     from gradio_client import Client
 
-    ready = [Client(app.url, verbose=False) for _ in range(clients)]
+    ready = [Client(app.url, verbose=False, httpx_kwargs={"timeout": 600}) for _ in range(clients)]
 
     def ask(number: int) -> float:
         began = time.perf_counter()
