@@ -108,11 +108,11 @@ def makers(pipe: RiffusionPipeline, prompts: int, steps: int | None) -> Iterator
         return longer, sorted([wave.duration_s, *(at for at in found if at > wave.duration_s)])
 
     def restyled(prompt: str) -> tuple[Waveform, list[float]]:
-        made = pipe.audio2audio(drums(4), prompt, **sampling).audio
+        made = pipe.audio2audio(drums(8), prompt, **sampling).audio
         return made, borders(pipe, pipe.grid.width(made.num_samples // PARAMS.hop_length + 2))
 
     def restyled_row(prompt: str) -> tuple[Waveform, list[float]]:
-        wave, length = drums(4), round(CLIP_S * RATE)
+        wave, length = drums(8), round(CLIP_S * RATE)
         return in_a_row([pipe.audio2audio(wave.sliced(start, start + length), prompt, **sampling).audio
                          for start in range(0, wave.num_samples - length + 1, length)])
 
@@ -220,7 +220,7 @@ def held_beat(mono: np.ndarray, bpm: float) -> tuple[float, float]:
 def write(rows: list[str], pipe: RiffusionPipeline, steps: int) -> None:
     lines = [
         "# How long pieces hang together", "",
-        f"`python benchmarks/continuity.py`: checkpoint `{pipe.checkpoint.name}`, revision "
+        f"`{' '.join(['python benchmarks/continuity.py', *sys.argv[1:]])}`: checkpoint `{pipe.checkpoint.name}`, revision "
         f"`{pipe.checkpoint.revision[:12]}`, {steps} steps, seed 7, on {pipe.checkpoint.device} "
         f"({platform.machine()}, {torch.get_num_threads()} threads). Pieces of {LONG_S:g} s; what each column is, the "
         "script says. Click and spectrum: at borders over inside, where 1 is no difference. Level: dB at borders / "

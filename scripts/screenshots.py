@@ -1,7 +1,13 @@
-"""Makes the README's pictures, assets/screenshots/*.png, by driving the page: ``python scripts/screenshots.py``."""
+"""Makes the README's pictures, assets/screenshots/*.png, by driving the page: ``python scripts/screenshots.py``.
+
+``python scripts/screenshots.py --every-tab FOLDER`` shoots all tabs instead, light and dark, wide and on a phone, to be
+looked at after a change.
+"""
 
 from __future__ import annotations
 
+import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -24,6 +30,7 @@ def open_page(browser: Browser, size: dict[str, int], scheme: str) -> Page:
     page.set_default_timeout(WAIT_MS)
     page.goto(f"{app_server.start().url}/?__theme={scheme}")
     expect(page.locator(".banner.ready")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("tab").first).to_be_visible()
     return page
 
 
@@ -49,6 +56,22 @@ def shoot(page: Page, name: str) -> None:
     with Image.open(path) as image:
         image.convert("RGB").save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def every_tab(browser: Browser, folder: Path) -> None:
+    """All tabs as they are at first, beside each other: a picture for each width and theme."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for width, size in (("wide", DESKTOP), ("phone", PHONE)):
+        for scheme in ("light", "dark"):
+            page, shots = open_page(browser, size, scheme), []
+            for tab in page.get_by_role("tab").all():
+                tab.click()
+                page.wait_for_timeout(700)
+                shots.append(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
+            sheet = Image.new("RGB", (sum(shot.width for shot in shots), max(shot.height for shot in shots)))
+            for index, shot in enumerate(shots):
+                sheet.paste(shot, (index * size["width"], 0))
+            sheet.save(folder / f"{width}-{scheme}.png", optimize=True)
 
 
 def text_to_audio(browser: Browser, name: str, size: dict[str, int], scheme: str) -> None:
@@ -91,11 +114,26 @@ def live(browser: Browser) -> None:
     shoot(page, "live")
 
 
+def sections(browser: Browser) -> None:
+    page = open_page(browser, DESKTOP, "light")
+    page.get_by_role("tab", name="Sections").click()
+    set_seed(page)
+    page.get_by_role("button", name="Generate").click()
+    take(page, "sections")
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the README's pictures of the page.")
+    parser.add_argument("--every-tab", type=Path, metavar="FOLDER", help="shoot all tabs instead")
+    arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
+        if arguments.every_tab:
+            every_tab(browser, arguments.every_tab)
+            sys.exit()
         text_to_audio(browser, "text2audio", DESKTOP, "light")
         text_to_audio(browser, "phone", PHONE, "dark")
         interpolate(browser)
         audio_to_audio(browser)
+        sections(browser)
         live(browser)
