@@ -218,9 +218,10 @@ def held_beat(mono: np.ndarray, bpm: float) -> tuple[float, float]:
 
 
 def write(rows: list[str], pipe: RiffusionPipeline, steps: int) -> None:
+    command = " ".join(["python benchmarks/continuity.py", *sys.argv[1:]])
     lines = [
         "# How long pieces hang together", "",
-        f"`{' '.join(['python benchmarks/continuity.py', *sys.argv[1:]])}`: checkpoint `{pipe.checkpoint.name}`, revision "
+        f"`{command}`: checkpoint `{pipe.checkpoint.name}`, revision "
         f"`{pipe.checkpoint.revision[:12]}`, {steps} steps, seed 7, on {pipe.checkpoint.device} "
         f"({platform.machine()}, {torch.get_num_threads()} threads). Pieces of {LONG_S:g} s; what each column is, the "
         "script says. Click and spectrum: at borders over inside, where 1 is no difference. Level: dB at borders / "
