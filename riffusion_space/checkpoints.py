@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Container
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffusion_space import hub
-from riffusion_space.hub import Progress
 from riffusion_space.lora import LoraStack, read_lora
+from riffusion_space.request import Progress
 from riffusion_space.schedulers import check_scheduler
 from riffusion_space.weights import (
     FEW_STEPS_FILE,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mini"
 HUB_ID = "riffusion/riffusion-model-v1"
 
-_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 # What libraries raise for values that make no model.
 _BAD_CONFIG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -159,7 +157,7 @@ def choose(name: str, device: torch.device) -> tuple[str, str]:
         return name, "The embedded checkpoint plays because it was asked for by name."
     if name and Path(name).expanduser().is_dir():
         return name, f"The checkpoint in the folder {Path(name).name} plays because it was asked for."
-    if _HUB_NAME.fullmatch(name):
+    if hub.HUB_NAME.fullmatch(name):
         return name, f"{name} from the Hub plays because it was asked for."
     raise CheckpointError(
         f"Expected 'auto', 'embedded', a Hub id such as {HUB_ID}, or an existing folder, got {name!r}."

@@ -6,16 +6,18 @@ they always do; it reads them once, when it is first imported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from riffusion_space.request import Progress
 from riffusion_space.weights import CheckpointError, list_files, needed_files
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-Progress = Callable[[float, str], None]
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")  # owner/model, perhaps with a revision
 
 
 def fetch(repo_id: str, revision: str = "main", progress: Progress | None = None) -> Path:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 LORA_FILE = "pytorch_lora_weights.safetensors"
 MAX_LORA_WEIGHT = 10.0
 
-_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
 _MATRIX = re.compile(r"(?P<layer>.+?)[._]lora(?:_linear_layer)?[._](?P<part>down|up|A|B)(?:\.default)?\.weight")
 _PREFIXES = {"unet.": "unet", "lora_unet_": "unet", "text_encoder.": "text_encoder", "lora_te_": "text_encoder",
              "lora_te1_": "text_encoder"}
@@ -186,7 +185,7 @@ def find_lora(source: str | Path) -> tuple[Path, str]:
         if path.suffix.lower() != ".safetensors":
             raise ValueError(f"expected a LoRA as .safetensors, got {path.name!r}")
         return path, path.resolve().parent.name if path.name == LORA_FILE else path.stem
-    if not _HUB_NAME.fullmatch(str(source)):
+    if not hub.HUB_NAME.fullmatch(str(source)):
         raise ValueError(f"expected a LoRA's file, folder or Hub id such as owner/model, got {str(source)!r}")
     repo_id, _, revision = str(source).partition("@")
     return hub.fetch_one(repo_id, revision or "main", lambda names: choose_file(names, repo_id)), repo_id.split("/")[1]

@@ -415,11 +415,9 @@ class RiffusionPipeline:
             cells = (np.arange(width) + 0.5) * self.grid.scale * self.params.step_s
             along = torch.from_numpy(np.interp(cells, np.arange(columns) * self.params.step_s, way.along)).float()
             positive, negative = embed_prompts(self.checkpoint, [prompt, negative_prompt])
-            noise = self._noise(settings["seed"], width)
-            canvas = replace(self._canvas(noise, torch.lerp(*latents, along.to(latents[0])), 1.0, positive, negative,
-                                          float(settings["guidance"])),
-                             noise=noise.expand(len(latents[0]), -1, -1, -1),
-                             strength=float(strength) * torch.sin(torch.pi * along).clamp(min=0))
+            canvas = self._canvas(self._noise(settings["seed"], width), torch.lerp(*latents, along.to(latents[0])),
+                                  float(strength) * torch.sin(torch.pi * along).clamp(min=0), positive, negative,
+                                  float(settings["guidance"]))
             pixels = self._paint(canvas, columns, settings, request)
             return self._finish(pixels, loudest, samples, settings, request)
 
@@ -544,12 +542,17 @@ class RiffusionPipeline:
         noise = self._noise(seed, CLIP_COLUMNS // self.grid.scale)
         return noise.repeat(1, 1, -(-width // noise.shape[-1]))[..., :width]
 
-    def _canvas(self, noise: torch.Tensor, init: torch.Tensor | None, strength: float, positive: torch.Tensor,
-                negative: torch.Tensor, guidance: float, circular: bool = False) -> Canvas:
-        """A canvas of noise (channels, rows, W) with one prompt throughout."""
-        width = noise.shape[-1]
+    def _canvas(self, noise: torch.Tensor, init: torch.Tensor | None, strength: float | torch.Tensor,
+                positive: torch.Tensor, negative: torch.Tensor, guidance: float, circular: bool = False) -> Canvas:
+        """A canvas with one prompt throughout: its items, which are those of ``init``, share noise (channels, rows, W).
+
+        ``strength`` is everywhere the same, or that of each column or cell.
+        """
+        width, items = noise.shape[-1], 1 if init is None else len(init)
         count = len(window_starts(width, self.grid.window, circular))
-        return Canvas(noise=noise[None], init=init, strength=torch.full((width,), strength),
+        if not isinstance(strength, torch.Tensor):
+            strength = torch.full((width,), strength)
+        return Canvas(noise=noise.expand(items, -1, -1, -1), init=init, strength=strength,
                       positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
                       guidance=torch.full((count,), guidance), circular=circular)
 
@@ -586,13 +589,9 @@ class RiffusionPipeline:
                  settings: dict[str, Any], request: Request) -> torch.Tensor:
         """Img2img of pixels (channels, bands, columns) with one prompt."""
         init = encode_pixels(pixels, self.checkpoint, self.grid, request.stage(0.0, 0.1, "Reading the input"))
-        width = init.shape[-1]
-        count = len(window_starts(width, self.grid.window))
         positive, negative = embed_prompts(self.checkpoint, [prompt, negative_prompt])
-        canvas = Canvas(
-            noise=self._noise(settings["seed"], width).expand(len(init), -1, -1, -1), init=init,
-            strength=torch.full((width,), strength), positive=positive.expand(count, -1, -1),
-            negative=negative.expand(count, -1, -1), guidance=torch.full((count,), float(settings["guidance"])))
+        canvas = self._canvas(self._noise(settings["seed"], init.shape[-1]), init, strength, positive, negative,
+                              float(settings["guidance"]))
         return self._paint(canvas, pixels.shape[-1], settings, request)
 
     def _repaint(self, wave: Waveform, regions: tuple[Region, ...], settings: dict[str, Any], strength: float,
@@ -602,13 +601,8 @@ class RiffusionPipeline:
 
         def paint(pixels: torch.Tensor, strengths: torch.Tensor, number: int, part: Request) -> torch.Tensor:
             init = encode_pixels(pixels, self.checkpoint, self.grid, part.stage(0.0, 0.1, "Reading the input"))
-            width = init.shape[-1]
-            count = len(window_starts(width, self.grid.window))
-            noise = self._noise((settings["seed"] + number) % (MAX_SEED + 1), width)  # each place its own
-            canvas = Canvas(
-                noise=noise.expand(len(init), -1, -1, -1), init=init, strength=strengths,
-                positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
-                guidance=torch.full((count,), float(settings["guidance"])))
+            noise = self._noise((settings["seed"] + number) % (MAX_SEED + 1), init.shape[-1])  # each place its own
+            canvas = self._canvas(noise, init, strengths, positive, negative, float(settings["guidance"]))
             return self._paint(canvas, pixels.shape[-1], settings, part)
 
         return repaint(wave, regions, strength, self.params, self.grid.window * self.grid.scale, self.grid.scale,

@@ -287,6 +287,7 @@ def wire(
         status = gr.HTML(visible=False, elem_classes="progress", min_width=160)
         sketch = gr.HTML(visible=False, elem_classes="sketch", min_width=120)
     looking = gr.Timer(_LOOK_S, active=False)
+
     def preview(request: gr.Request) -> str:
         return worker.preview(name, request)
 

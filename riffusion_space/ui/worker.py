@@ -69,15 +69,16 @@ class CancelFlag:
         """Where the request keeps the picture as far as it is."""
         return self.path.with_suffix(".preview")
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return self.path, self.preview, self.preview.with_suffix(".part")
-
     def set(self) -> None:
         self.path.touch()
 
     def is_set(self) -> bool:
         return self.path.exists()
+
+    def remove(self) -> None:
+        """Leave nothing of it, nor of the picture."""
+        for file in (self.path, self.preview, self.preview.with_suffix(".part")):
+            file.unlink(missing_ok=True)
 
 
 class Worker:
@@ -134,15 +135,14 @@ class Worker:
         finally:
             self._running.discard(running)
             if made.done():  # a process that ZeroGPU ended could not do it
-                for file in flag.files:
-                    file.unlink(missing_ok=True)
+                flag.remove()
 
     def _clean_up(self, made: asyncio.Task[Made], folder: Path, flag: CancelFlag) -> None:
         """Remove what a cancelled request leaves, who may have been done before it noticed."""
         self._cancelled.discard(made)
         made.exception()  # asked for, or asyncio would report it
         shutil.rmtree(folder, ignore_errors=True)
-        flag.path.unlink(missing_ok=True)
+        flag.remove()
 
     def cancel_session(self, request: gr.Request) -> None:
         """Cancel whatever runs for a page that was closed or a client that has gone."""
@@ -293,8 +293,7 @@ def _reporting(flag: CancelFlag) -> Iterator[_Report]:
     except ValueError as error:
         raise gr.Error(sentence(error), print_exception=False) from error
     finally:
-        for file in flag.files:
-            file.unlink(missing_ok=True)
+        flag.remove()
 
 
 def sentence(error: Exception) -> str:
