@@ -8,10 +8,11 @@ page of 2022 played them. What is made is kept in data/continuity, so that the w
 - click: the largest second difference of samples within 1 ms of a border, over that inside, on average.
 - spectrum: the distance in dB of the mel spectra of 0.2 s before and after a border, over that inside, on average.
 - level: by how many dB 1 s after a border differs from 1 s before it, and that inside.
-- tempo: asked for, and of the line through the beats of librosa's tracker.
-- drift: how far the beat wanders over the whole from a grid of the tempo asked for. Librosa's onset strength is folded
-  to one bar in every span of 10 s; each is as late as makes it most like the others, and drift is the range of that,
-  in ms. In brackets how much they are alike then, 1 being the same: below a half there is no beat that could drift.
+- tempo: asked for, of live that of the loop under it, which is of whole columns; and of the line through the beats of
+  librosa's tracker.
+- drift: how far the beat wanders over the whole from a grid of that tempo. Librosa's onset strength is folded to one
+  bar in every span of 10 s; each is as late as makes it most like the others, and drift is the range of that, in ms.
+  In brackets how much they are alike then, 1 being the same: below a half there is no beat that could drift.
 
 A border is where a window, a chunk or a clip begins or ends; inside is every tenth of a second that is far from one.
 """
@@ -33,6 +34,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from riffusion_space import streaming
 from riffusion_space.audio import Waveform, read_audio, write_audio
 from riffusion_space.codec import decode, read_image
 from riffusion_space.denoise import window_starts
@@ -118,9 +120,11 @@ def makers(pipe: RiffusionPipeline, prompts: int, steps: int | None) -> Iterator
 
     for number, (prompt, bpm) in enumerate(PROMPTS):
         named = f"{prompt}, {bpm} bpm"
-        for part, name, make in (("long", "long piece", long), ("long", "clips in a row", row),
-                                 ("loops", "loop of 2 bars, 8 times", loop), ("live", "live", live)):
-            yield part, f"{name}: {named}", bpm, number < prompts, partial(make, prompt, bpm)
+        of_live = bpm / streaming._period(pipe, bpm).stretch  # its loop is of whole columns
+        for part, name, tempo, make in (("long", "long piece", bpm, long), ("long", "clips in a row", bpm, row),
+                                        ("loops", "loop of 2 bars, 8 times", bpm, loop),
+                                        ("live", "live", of_live, live)):
+            yield part, f"{name}: {named}", tempo, number < prompts, partial(make, prompt, bpm)
     seed = built_in()[DRUMS]
     for part, name, make in (("extend", "extend", extend), ("audio2audio", "audio to audio", restyled),
                              ("audio2audio", "audio to audio, clips in a row", restyled_row)):

@@ -10,11 +10,16 @@ to change what is queued but not yet heard, go on from the state before it.
 What is heard lags a third of a second behind what is painted, so that the sound at the end of a chunk is found with
 what follows in view; the next chunk's phase is found with the last samples pinned, and takes over within 20 ms from the
 sound that went on from them. The level has one gain that moves over a chunk by two decibels up or three down at most.
+
+What a chunk sees of the one before is too little to keep a beat by. So chunks are painted by img2img from a loop of
+whole bars that goes round under the stream: a seed image, or else a loop of the prompt's own, painted in few steps when
+the prompt begins, as long pieces have one (``steady``). The wilder the stream, the less it holds to that.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,14 +34,15 @@ from safetensors.torch import load, save
 from riffusion_space.arguments import MAX_SEED, check_arguments
 from riffusion_space.audio import Waveform
 from riffusion_space.codec import pixels_to_amplitudes
-from riffusion_space.denoise import Canvas, denoise
+from riffusion_space.denoise import Canvas, denoise, window_starts
 from riffusion_space.latents import decode_latents
 from riffusion_space.phase import Kept, reconstruct
 from riffusion_space.pipeline import slerp
 from riffusion_space.prompts import embed_prompts
 from riffusion_space.request import Progress, Request
-from riffusion_space.seed_images import load_seed_image
-from riffusion_space.tempo import with_tempo
+from riffusion_space.seed_images import built_in, load_seed_image
+from riffusion_space.steady import SHARED_NOISE, Period, open_period
+from riffusion_space.tempo import named_bpm, with_tempo
 
 if TYPE_CHECKING:
     import threading
@@ -53,6 +59,9 @@ _MARGIN = 4  # latent columns before those, for the decoder's sake
 _JOIN_S = 0.02
 _CEILING = 0.9  # of full scale: louder samples are bent, not cut
 _LEVEL = 0.12  # root mean square that the gain moves to
+_HOLD = 0.8  # how much of its own loop a stream keeps that is not wild at all; half as wild, as long pieces do
+_WRAP = 4  # latent columns of a loop's beginning that are seen after its end
+_LOOP_STEPS = 0.6  # of a chunk's: a loop is there to be painted over
 _UP, _DOWN = 10 ** (2 / 20), 10 ** (-3 / 20)  # how far the gain moves in a chunk
 _MOVING = 22_050  # samples in which it does
 _FORMAT = 1
@@ -65,11 +74,12 @@ class StreamRequest:
     Attributes:
         prompt: what to play; a change is reached over ``transition`` chunks, embeddings interpolated linearly.
         negative_prompt: what to stay away from.
-        wildness: 0 paints every chunk from the same noise, 1 from its own; between them the seed walks.
+        wildness: 0 keeps to one loop and one noise, 1 has no loop of its own and new noise for every chunk.
         transition: chunks over which a new prompt is reached, 1 to 32; 1 is at once.
         steps: denoising steps; None takes ``LIVE_STEPS``.
         guidance, scheduler: None takes what suits the checkpoint.
-        seed_image: a loop that gives tempo and key, as in ``text2audio``; strength: how far to go from it.
+        seed_image: a loop that gives tempo and key, as in ``text2audio``, in place of the stream's own; strength: how
+            far to go from it.
         bpm, key: told to the checkpoint in words, where the prompt does not.
     """
 
@@ -98,7 +108,8 @@ class StreamState:
         gain: at the end of the last chunk; 0 before the first sound.
         blend: share of each prompt in the last chunk, adding up to 1.
         target, remaining: the prompt that is being reached and in how many chunks.
-        beat, beat_name: latents (1, channels, rows, 64) of the seed image, and its name.
+        beat, beat_name: latents (1, channels, rows, up to 64) of the loop under the stream, which goes round once in so
+            many columns, and what it is of.
     """
 
     seed: int = 0
@@ -143,6 +154,7 @@ class StreamChunk:
         pixels: uint8 (bands, 256), the spectrogram of just that sound.
         start: of its first sample in the stream.
         blend: share of each prompt in it.
+        bpm: of the loop under it, which is a whole number of columns long; None where no tempo was named.
         steps: that it was denoised in.
         took_s: seconds that making it took, waiting for the device not included.
         state: to go on from, after it.
@@ -152,6 +164,7 @@ class StreamChunk:
     pixels: np.ndarray
     start: int
     blend: Mapping[str, float]
+    bpm: float | None
     steps: int
     took_s: float
     state: StreamState
@@ -185,11 +198,11 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
     with pipe._request(progress, cancel) as turn:
         started = time.perf_counter()
         state = _turned_to(state, request)
-        state = _with_beat(pipe, state, request, turn)
+        scheduler = request.scheduler or recommended.scheduler
+        state = _with_beat(pipe, state, request, scheduler, steps, turn)
         canvas = _canvas(pipe, state, request)
-        latents = denoise(pipe.checkpoint, canvas, canvas.noise.shape[-1], request.scheduler or recommended.scheduler,
-                          steps, _chunk_seed(state),
-                          lambda step, of: turn.report(0.8 * step / of, f"Step {step} of {of}"), cancel).cpu()
+        latents = denoise(pipe.checkpoint, canvas, canvas.noise.shape[-1], scheduler, steps, _chunk_seed(state),
+                          lambda step, of: turn.report(0.3 + 0.5 * step / of, f"Step {step} of {of}"), cancel).cpu()
         pixels, sound = _sounding(pipe, latents, state, turn)
         samples, gain = _levelled(sound[: CHUNK * pipe.grid.scale * pipe.params.hop_length], state.gain)
         hop, known = pipe.params.hop_length, _KNOWN * pipe.grid.scale * pipe.params.hop_length
@@ -197,7 +210,8 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
         after = replace(state, chunks=state.chunks + 1, latents=latents[..., -_CONTEXT:].clone(), gain=gain,
                         samples=sound[heard - known : heard + join].clone())
         chunk = StreamChunk(Waveform(samples[None], pipe.params.sample_rate), pixels[:, : heard // hop].numpy(),
-                            state.chunks * heard, dict(state.blend), steps, time.perf_counter() - started, after)
+                            state.chunks * heard, dict(state.blend), _tempo(pipe, state, request), steps,
+                            time.perf_counter() - started, after)
         return chunk, after
 
 
@@ -248,49 +262,100 @@ def _turned_to(state: StreamState, request: StreamRequest) -> StreamState:
     return replace(state, blend=blend, target=target, remaining=remaining - 1)
 
 
-def _with_beat(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest, turn: Request) -> StreamState:
-    """The state with the latents of the request's seed image, which are found once."""
-    name = "" if request.seed_image is None else str(request.seed_image)
+def _with_beat(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest, scheduler: str, steps: int,
+               turn: Request) -> StreamState:
+    """The state with the latents of the loop under the stream, which are found once: of the request's seed image, or of
+    the prompt that has the largest share.
+    """
+    if request.seed_image is not None:
+        name = f"image {request.seed_image}"
+    elif request.wildness < 1:
+        prompt = _leading(state)
+        columns = _period(pipe, request.bpm or named_bpm(prompt)).columns
+        name = f"{columns} columns of {prompt}"
+    else:
+        return replace(state, beat=None, beat_name="")
     if name == state.beat_name:
         return state
-    if not name:
-        return replace(state, beat=None, beat_name="")
-    loop = load_seed_image(request.seed_image, pipe.params)
-    return replace(state, beat=pipe._looped_latents(loop, pipe.grid.window, turn).cpu(), beat_name=name)
+    if request.seed_image is not None:
+        image = load_seed_image(request.seed_image, pipe.params)
+        beat = pipe._looped_latents(image, pipe.grid.window, turn)
+    else:
+        positive, negative, guidance = _prompts(pipe, {prompt: 1.0}, request)
+        # One window sees all of it and where it begins again; only of a very slow bar it does not.
+        starts = [0] if columns <= pipe.grid.window - _WRAP else window_starts(columns, pipe.grid.window, True)
+        canvas = Canvas(noise=pipe._noise(state.seed ^ SHARED_NOISE, columns)[None], init=None,
+                        strength=torch.ones(columns), positive=positive.expand(len(starts), -1, -1),
+                        negative=negative.expand(len(starts), -1, -1),
+                        guidance=torch.full((len(starts),), guidance), circular=True, starts=tuple(starts))
+        beat = denoise(pipe.checkpoint, canvas, pipe.grid.window, scheduler, math.ceil(_LOOP_STEPS * steps), state.seed,
+                       lambda step, of: turn.report(0.3 * step / of, "Finding a beat"), turn.cancel)
+    return replace(state, beat=beat.cpu(), beat_name=name)
+
+
+def _leading(state: StreamState) -> str:
+    """The prompt that has the largest share."""
+    return max(state.blend, key=state.blend.__getitem__)
+
+
+def _tempo(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) -> float | None:
+    """The tempo of what the stream is painted over; without a loop, that which is asked for."""
+    if request.seed_image is not None:
+        return next((seed.bpm for seed in built_in() if seed.name == request.seed_image), None)
+    bpm = request.bpm or named_bpm(_leading(state))
+    return bpm if bpm is None or state.beat is None else round(bpm / _period(pipe, bpm).stretch, 2)
+
+
+def _period(pipe: RiffusionPipeline, bpm: float | None) -> Period:
+    """The loop under a stream: whole bars that a window sees together with their beginning once more."""
+    column_s = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate
+    return open_period(pipe.grid.window - _WRAP, column_s, bpm)
 
 
 def _chunk_seed(state: StreamState) -> int:
     return (state.seed + state.chunks) % (MAX_SEED + 1)
 
 
-def _canvas(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) -> Canvas:
-    """What was painted last, to be kept, and beside it what is to be painted."""
-    kept = 0 if state.latents is None else state.latents.shape[-1]
-    new = CHUNK if kept else CHUNK + _HELD
-    noise = slerp(pipe._noise(state.seed, CHUNK + _HELD), pipe._noise(_chunk_seed(state) ^ 0x5EED, CHUNK + _HELD),
-                  torch.full((CHUNK + _HELD,), float(request.wildness)))
-    noise = torch.cat((noise[..., :kept], noise[..., -new:]), -1)[None]
-    strength = torch.ones(kept + new)
-    init = None
-    if kept or state.beat is not None:
-        init = torch.zeros_like(noise)
-        init[..., :kept] = state.latents if kept else init[..., :0]
-        strength[:kept] = 0
-    if state.beat is not None:
-        first = state.chunks * CHUNK + (_HELD if kept else 0)  # where the new columns lie in the stream
-        init[..., kept:] = state.beat[..., (first + torch.arange(new)) % state.beat.shape[-1]]
-        strength[kept:] = float(request.strength)
-    prompts = list(state.blend)
+def _prompts(pipe: RiffusionPipeline, blend: Mapping[str, float],
+             request: StreamRequest) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Embeddings of prompts with their shares, and of what to stay away from, each (tokens, width); the guidance."""
+    prompts = list(blend)
     embedded = embed_prompts(pipe.checkpoint, [*prompts, request.negative_prompt])
-    shares = torch.tensor([state.blend[prompt] for prompt in prompts]).to(embedded)
+    shares = torch.tensor([blend[prompt] for prompt in prompts]).to(embedded)
     guidance = request.guidance
     if not any(text.strip() for text in (*prompts, request.negative_prompt)):
         guidance = 1.0  # towards nothing, away from nothing: the same, in half the time
     elif guidance is None:
         guidance = pipe.checkpoint.recommended.guidance_for(request.negative_prompt)
-    return Canvas(noise=noise, init=init, strength=strength,
-                  positive=(shares[:, None, None] * embedded[:-1]).sum(0, keepdim=True), negative=embedded[-1:],
-                  guidance=torch.tensor([float(guidance)]))
+    return (shares[:, None, None] * embedded[:-1]).sum(0), embedded[-1], float(guidance)
+
+
+def _canvas(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) -> Canvas:
+    """What was painted last, to be kept, and beside it what is to be painted."""
+    kept = 0 if state.latents is None else state.latents.shape[-1]
+    new = CHUNK if kept else CHUNK + _HELD
+    first = state.chunks * CHUNK + (_HELD if kept else 0)  # where the new columns lie in the stream
+    loop = pipe.grid.window if state.beat is None else state.beat.shape[-1]
+    place = torch.arange(first - kept, first + new) % loop
+    noise = slerp(pipe._noise(state.seed ^ SHARED_NOISE, loop)[..., place], pipe._noise(_chunk_seed(state), kept + new),
+                  torch.full((kept + new,), float(request.wildness)))[None]
+    strength = torch.ones(kept + new)
+    init = None
+    if kept or state.beat is not None:
+        init = torch.zeros_like(noise) if state.beat is None else state.beat[..., place]
+        strength[kept:] = _strength(state, request)
+    if kept:
+        init[..., :kept], strength[:kept] = state.latents, 0
+    positive, negative, guidance = _prompts(pipe, state.blend, request)
+    return Canvas(noise=noise, init=init, strength=strength, positive=positive[None], negative=negative[None],
+                  guidance=torch.tensor([guidance]))
+
+
+def _strength(state: StreamState, request: StreamRequest) -> float:
+    """How far a chunk goes from the loop under it."""
+    if state.beat is None:
+        return 1.0
+    return float(request.strength if request.seed_image is not None else 1 - _HOLD * (1 - request.wildness))
 
 
 def _sounding(pipe: RiffusionPipeline, latents: torch.Tensor, state: StreamState,

@@ -27,6 +27,10 @@ def go(page: Page, prompt: str, where: str) -> None:
     page.get_by_label(f"Go on with {prompt}").select_option(label=where)
 
 
+def send(page: Page, where: str) -> None:
+    page.get_by_label("Go on with this result in").locator("visible=true").select_option(label=where)
+
+
 def open_file(page: Page, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Open a file made here").click()
@@ -71,7 +75,7 @@ def test_settings_of_a_result_are_used_again(shelf):
 
 
 def test_result_goes_to_another_tab(shelf, tmp_path):
-    shelf.get_by_role("button", name="→ Extend").locator("visible=true").click()
+    send(shelf, "Extend")
     expect(shelf.get_by_alt_text("Spectrogram of the original").locator("visible=true")).to_be_visible(timeout=WAIT_MS)
     shelf.get_by_label("Prompt", exact=True).locator("visible=true").fill("harp")
     shelf.get_by_label("Seconds more").fill("1")
@@ -79,6 +83,21 @@ def test_result_goes_to_another_tab(shelf, tmp_path):
     sound, settings = result(shelf, tmp_path)
     assert settings["task"] == "extend" and sound.duration_s == pytest.approx(6.11, abs=0.001)
     expect(shelf.locator(".card")).to_have_count(2)
+
+
+def test_result_goes_to_the_tabs_without_a_model_and_under_live_music(shelf):
+    send(shelf, "Draw")
+    canvas = shelf.get_by_role("application", name="Canvas for a spectrogram")
+    drawn = "(canvas) => canvas.getContext('2d').getImageData(0, 0, 512, 512).data.some((value) => value < 200)"
+    expect(shelf.get_by_role("button", name="Undo", exact=True).locator("visible=true")).to_be_enabled(timeout=WAIT_MS)
+    assert canvas.evaluate(drawn)
+    go(shelf, "church bells", "Send to Draw")  # the same file again
+    expect(shelf.get_by_text("church-bells-text2audio-seed7").locator("visible=true")).to_have_count(0)
+    go(shelf, "church bells", "Send to Codec")
+    expect(shelf.get_by_alt_text("Spectrogram of the original").locator("visible=true")).to_be_visible(timeout=WAIT_MS)
+    go(shelf, "church bells", "Send to Live")
+    expect(shelf.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
+    expect(shelf.get_by_text("church-bells-text2audio-seed7").locator("visible=true").first).to_be_visible()
 
 
 def test_kept_result_goes_to_another_tab_after_a_reload(shelf):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,11 +81,52 @@ def test_wildness_walks_the_noise(tiny_pipe):
 def test_a_seed_image_is_read_once_and_can_be_left(tiny_pipe):
     beat = StreamRequest("rain", steps=2, guidance=2.0, seed_image="beat", strength=0.5)
     first, state = next_chunk(tiny_pipe, StreamState(), beat)
-    assert state.beat.shape[-1] == 64 and state.beat_name == "beat"
+    assert state.beat.shape[-1] == 64 and state.beat_name == "image beat"
     _, again = next_chunk(tiny_pipe, state, beat)
     assert again.beat is state.beat
     _, left = next_chunk(tiny_pipe, again, RAIN)
-    assert left.beat is None
+    assert left.beat_name == "60 columns of rain"
+
+
+def test_a_stream_goes_round_a_loop_of_its_own(tiny_pipe):
+    techno = StreamRequest("rain, 130 bpm", steps=2, guidance=2.0)
+    first, state = next_chunk(tiny_pipe, StreamState(), techno)
+    assert state.beat.shape[-1] == 46  # two bars, which are 46.15 columns
+    assert first.bpm == pytest.approx(130.43, abs=0.01)
+    second, again = next_chunk(tiny_pipe, state, techno)
+    assert again.beat is state.beat and second.bpm == first.bpm
+    wild, without = next_chunk(tiny_pipe, again, replace(techno, wildness=1.0))
+    assert without.beat is None and wild.bpm == 130
+    _, slow = next_chunk(tiny_pipe, state, replace(techno, prompt="rain", bpm=40.0))
+    assert slow.beat.shape[-1] == 75  # a bar that is longer than the model sees at once
+    open_tempo, state = next_chunk(tiny_pipe, state, replace(techno, prompt="rain"))
+    assert state.beat.shape[-1] == 60 and open_tempo.bpm is None
+
+
+def test_the_loop_is_that_of_the_prompt_that_leads(tiny_pipe):
+    def chunk(state, prompt):
+        return next_chunk(tiny_pipe, state, StreamRequest(prompt, steps=1, guidance=1.0, transition=4))[1]
+
+    state = chunk(StreamState(), "rain")
+    beats = [state.beat]
+    for _ in range(4):
+        state = chunk(state, "wind")
+        beats.append(state.beat)
+    assert beats[0] is beats[1] is beats[2] and beats[3] is beats[4] is not beats[2]
+
+
+def test_the_embedded_checkpoint_keeps_its_beat():
+    """What is painted comes again after the loop's length, and not a bit before or after it."""
+    pipe = RiffusionPipeline.from_pretrained("embedded", "cpu")
+    chunks = play(pipe, StreamRequest("techno, 120 bpm", steps=4), 6)
+    pixels = np.concatenate([chunk.pixels for chunk in chunks], 1).astype(np.float64)
+    onsets = np.maximum(pixels[:, :-1] - pixels[:, 1:], 0).sum(0)  # darker is louder
+    onsets -= onsets.mean()
+    beat, length = 50, 400  # columns of 10 ms: a beat, and two bars
+    alike = {lag: np.dot(onsets[:-lag], onsets[lag:]) / (len(onsets) - lag) / onsets.var()
+             for lag in range(length - beat // 2, length + beat // 2 + 1)}
+    assert chunks[0].bpm == 120 and max(alike, key=alike.get) == pytest.approx(length, abs=1)
+    assert alike[length] > 0.5
 
 
 def test_the_generator_takes_requests(tiny_pipe):
@@ -132,7 +174,7 @@ def test_without_words_there_is_nothing_to_be_guided_by(tiny_pipe):
         next_chunk(tiny_pipe, StreamState(), StreamRequest("", "noise", steps=2, guidance=5.0))
     finally:
         watch.remove()
-    assert rows == [1, 1, 2, 2]
+    assert rows == [1, 1, 1, 2, 2, 2]  # two steps of the loop, and the part of two that a chunk goes from there
 
 
 def test_the_embedded_checkpoint_plays_on():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import time
 
 import pytest
 from conftest import make_music
@@ -46,3 +48,19 @@ def test_flag_is_seen_by_another_process(tmp_path):
 )
 def test_error_reads_as_a_sentence(text, expected):
     assert sentence(ValueError(text)) == expected
+
+
+def test_folders_that_gradio_has_emptied_are_swept(tmp_path):
+    old, young, full = (tmp_path / name for name in ("old", "young", "full"))
+    for folder in (old, young, full):
+        folder.mkdir()
+    (full / "sound.wav").touch()
+    hours_ago = time.time() - 5 * 3600
+    for folder in (old, full):
+        os.utime(folder, (hours_ago, hours_ago))
+    worker = Worker(PipelineLoader(Config()), Config())
+    worker._sweep(tmp_path)
+    assert not old.exists() and young.exists() and full.exists()
+    os.utime(young, (hours_ago, hours_ago))
+    worker._sweep(tmp_path)  # not again within the hour
+    assert young.exists()

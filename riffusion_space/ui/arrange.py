@@ -14,7 +14,7 @@ from riffusion_space.ui.components import (
     WAVEFORM,
     Result,
     Sampling,
-    TaskTab,
+    Tab,
     blank_number,
     chosen,
     connect,
@@ -31,7 +31,7 @@ _SECTIONS = {"type": "array", "items": {"type": "object", "properties": {
     "transition": {"type": "string", "enum": list(TRANSITIONS)}, "seed": {"type": "integer"}}}}
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /arrange."""
 
     async def arrange(
@@ -117,4 +117,4 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
     shown.retry(None, shown, wanted, **PRIVATE,
                 js="({anew}) => document.getElementById('arrange-generate') ? anew : null",
                 ).then(None, wanted, None, js=f"(wanted) => wanted && ({press})()", **PRIVATE)
-    return TaskTab.of(arrange, inputs, earlier, result, None, folded, sections=shown)
+    return Tab.of(arrange, inputs, earlier, result, None, folded, sections=shown)

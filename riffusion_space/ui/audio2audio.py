@@ -10,7 +10,7 @@ import gradio as gr
 from riffusion_space.ui.components import (
     Result,
     Sampling,
-    TaskTab,
+    Tab,
     chosen,
     connect,
     examples,
@@ -26,7 +26,7 @@ from riffusion_space.ui.worker import Made, Worker
 _EXAMPLE_PROMPTS = (("music box", "church organ", ""), ("techno", "steel drums", ""))  # in turn for the example files
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /audio2audio."""
 
     async def audio2audio(
@@ -83,7 +83,7 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
         if rows := _examples():
             labels = [f"{Path(file).stem.replace('-', ' ')} → {text or 'a variation'}" for file, text in rows]
             examples(rows, [original.audio, prompt], press, labels)
-    return TaskTab.of(audio2audio, inputs, original.audio, result, words)
+    return Tab.of(audio2audio, inputs, original.audio, result, words)
 
 
 def _examples() -> list[list[str]]:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from riffusion_space.arguments import WHOLE, check_arguments, limits
 from riffusion_space.config import Config
+from riffusion_space.ui.sentences import language_of, said
 from riffusion_space.ui.texts import in_english
 from riffusion_space.ui.worker import sentence
 
@@ -20,7 +21,9 @@ _FILES = (gr.Audio, gr.File)
 
 
 class CheckedBlocks(gr.Blocks):
-    """Blocks whose public endpoints refuse a wrong type or a number out of range in one sentence."""
+    """Blocks whose public endpoints refuse a wrong type or a number out of range in one sentence, in the language of
+    whoever asked.
+    """
 
     def __init__(self, config: Config, **options: Any) -> None:
         super().__init__(**options)
@@ -29,6 +32,14 @@ class CheckedBlocks(gr.Blocks):
     def get_api_info(self, *args: Any, **options: Any) -> Any:
         """As Gradio gives it, in English."""
         return in_english(super().get_api_info(*args, **options))
+
+    async def process_api(self, *args: Any, request: Any = None, **options: Any) -> dict[str, Any]:
+        """As Gradio does it: what it raises is what is shown."""
+        try:
+            return await super().process_api(*args, request=request, **options)
+        except gr.Error as error:
+            error.message = said(error.message, language_of(request))
+            raise
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
         """Raise gr.Error for what an endpoint's function would not take; Gradio calls this before all else."""

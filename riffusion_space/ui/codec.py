@@ -5,13 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from riffusion_space.seed_images import built_in
-from riffusion_space.ui.components import Result, examples, spectrogram, wire
+from riffusion_space.ui.components import Result, Sampling, Tab, examples, spectrogram, wire
 from riffusion_space.ui.original import Original, example_files
 from riffusion_space.ui.worker import Worker
 
 
-def build(worker: Worker) -> Result:
-    """Place the tab's components and its endpoints, /image2audio and /audio2image; the result of the former."""
+def build(worker: Worker, _: Sampling) -> Tab:
+    """Place the tab's components and its endpoints, /image2audio and /audio2image; the result is the former's."""
 
     async def image2audio(image: str, seed: int = 0, request: gr.Request = None) -> tuple[str, str]:
         """Decode a spectrogram image to the sound that it shows.
@@ -24,9 +24,10 @@ def build(worker: Worker) -> Result:
         Returns:
             The sound, and a picture of its spectrogram.
         """
-        if image is None or seed is None:
-            missing = "a spectrogram image: choose one" if image is None else "a seed: 0 will do"
-            raise gr.Error(f"Expected {missing}.", print_exception=False)
+        if image is None:
+            raise gr.Error("Expected a spectrogram image: choose one.", print_exception=False)
+        if seed is None:
+            raise gr.Error("Expected a seed: 0 will do.", print_exception=False)
         return await worker.run("image2audio", request, image=image, seed=seed)
 
     async def audio2image(audio: str, request: gr.Request = None) -> tuple[str, str]:
@@ -67,4 +68,4 @@ def build(worker: Worker) -> Result:
         press = wire(worker, audio2image, [original.audio], [], [png, seen], "Make image").press
         if files := [[file] for file in example_files()]:
             examples(files, [original.audio], press, [file.rpartition("/")[2] for (file,) in files])
-    return result
+    return Tab("codec", {}, original.audio, result)

@@ -175,23 +175,24 @@ class Result:
 
 
 @dataclass(frozen=True)
-class TaskTab:
-    """What a task's tab shares with the rest of the page.
+class Tab:
+    """What a tab shares with the rest of the page.
 
     ``fields`` are its inputs by the names that the settings of a result give them; ``takes`` is where a sound that
-    comes from another tab goes.
+    comes from another tab goes, ``folded`` what hides that, and ``closed`` is called for a page that was closed.
     """
 
     task: str
     fields: dict[str, Component]
     takes: gr.Audio | gr.File
-    result: Result
-    words: gr.HTML | None
-    folded: gr.Accordion | None  # what hides ``takes``
+    result: Result | None
+    words: gr.HTML | None = None
+    folded: gr.Accordion | None = None
+    closed: Callable[[gr.Request], None] | None = None
 
     @classmethod
     def of(cls, task: Callable[..., Any], inputs: Sequence[Component], takes: gr.Audio | gr.File, result: Result,
-           words: gr.HTML | None, folded: gr.Accordion | None = None, **fields: Component) -> TaskTab:
+           words: gr.HTML | None, folded: gr.Accordion | None = None, **fields: Component) -> Tab:
         """From an endpoint's function and its inputs; ``fields`` are those that are behind an unseen input."""
         named = dict(zip(inspect.signature(task).parameters, inputs))
         seen = {name: field for name, field in named.items() if not isinstance(field, (gr.Audio, gr.File, gr.JSON))}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from riffusion_space.seed_images import built_in
 from riffusion_space.ui.canvas import canvas, from_file, from_value, to_value
-from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, Result, seed_thumbnails, wire
+from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, Result, Sampling, Tab, seed_thumbnails, wire
 from riffusion_space.ui.worker import Worker, sentence
 
 _PEAK_DB = -1.0  # black is as loud as the loudest: a drawing says how loud its parts are, not the whole
 
 
-def build(worker: Worker) -> Result:
-    """Place the tab's components; what is heard."""
+def build(worker: Worker, _: Sampling) -> Tab:
+    """Place the tab's components."""
 
     async def drawing2audio(drawing: dict[str, str] | None, request: gr.Request = None) -> tuple[str, str]:
         """The sound of a drawing, and a picture of its spectrogram."""
@@ -29,8 +31,9 @@ def build(worker: Worker) -> Result:
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from error
 
-    def upload(file: str) -> tuple[dict[str, str], None]:
-        return opened(file), None  # what is on the canvas is no longer that file
+    def take(file: str | None) -> Any:
+        """What was uploaded or comes from another tab; once it is on the canvas, that is no longer that file."""
+        return gr.skip() if file is None else (opened(file), None)
 
     def choose(event: gr.SelectData) -> dict[str, str]:
         return opened(str(loops[event.index].path))
@@ -56,5 +59,5 @@ def build(worker: Worker) -> Result:
         result.follow(wire(worker, drawing2audio, [drawing], [], result.outputs, "Hear it", public=False).made)
     thumbnails.select(choose, None, drawing, **PRIVATE)
     # An event whose progress is hidden does not show its errors; on the file they leave the drawing alone.
-    file.upload(upload, file, [drawing, file], api_visibility="private", show_progress="minimal", show_progress_on=file)
-    return result
+    file.change(take, file, [drawing, file], api_visibility="private", show_progress="minimal", show_progress_on=file)
+    return Tab("draw", {}, file, result)

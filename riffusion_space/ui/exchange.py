@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from riffusion_space.ui.components import PRIVATE, Result, Sampling, TaskTab
+from riffusion_space.ui.components import PRIVATE, Result, Sampling, Tab
 from riffusion_space.ui.scripted import scripted
+from riffusion_space.ui.send import send
 
 # Choices that stand for None.
 _NO_CHOICE = {"scheduler": "recommended", "seed_image": "none", "key": "none"}
@@ -26,29 +27,28 @@ class Exchange:
     as Gradio's page knows it.
     """
 
-    def __init__(self, tabs: gr.Tabs, task_tabs: Sequence[TaskTab], sampling: Sampling,
+    def __init__(self, tabs: gr.Tabs, placed: Sequence[Tab], sampling: Sampling,
                  titles: Mapping[str, str]) -> None:
         self.titles = titles
         shared = {"steps": sampling.steps, "guidance": sampling.guidance, "scheduler": sampling.scheduler}
         fields = [(None, name, field) for name, field in shared.items()]
-        fields += [(tab.task, name, field) for tab in task_tabs for name, field in tab.fields.items()
+        fields += [(tab.task, name, field) for tab in placed for name, field in tab.fields.items()
                    if name not in shared]
         facts = {
-            "tasks": [tab.task for tab in task_tabs],
+            "tasks": [tab.task for tab in placed],
             "fields": [_facts(*field) for field in fields],
-            "folded": [tab.task for tab in task_tabs if tab.folded],
+            "folded": [tab.task for tab in placed if tab.folded],
         }
-        self.outputs: list[Component] = [tabs, *(field for _, _, field in fields), *(tab.takes for tab in task_tabs),
-                                         *(tab.folded for tab in task_tabs if tab.folded)]
+        self.outputs: list[Component] = [tabs, *(field for _, _, field in fields), *(tab.takes for tab in placed),
+                                         *(tab.folded for tab in placed if tab.folded)]
         scripted(__file__, facts, visible="hidden")
 
     def place_actions(self, result: Result) -> None:
-        """Under a result, the ways into the tabs, and a link to copy."""
+        """Under a result, the way into the tabs, and a link to copy."""
         with result.actions:
-            for other, title in self.titles.items():
-                send = gr.Button(f"→ {title}", size="sm", min_width=0, scale=0)
-                send.click(None, result.sound, self.outputs, **PRIVATE,
-                           js=f"(sound) => window.riffusion.go({{task: '{other}', sound}})")
+            way = send(self.titles)
+            way.select(None, [way, result.sound], self.outputs, **PRIVATE,
+                       js="({to}, sound) => window.riffusion.go({task: to, sound})")
             if result.settings:
                 copy = gr.Button("Copy link", size="sm", min_width=0, scale=0)
                 copied = copy.click(None, result.settings, copy, js="window.riffusion.copyLink", **PRIVATE)

@@ -10,7 +10,7 @@ from riffusion_space.tempo import STEADINESS
 from riffusion_space.ui.components import (
     Result,
     Sampling,
-    TaskTab,
+    Tab,
     chosen,
     connect,
     examples,
@@ -25,7 +25,7 @@ from riffusion_space.ui.worker import Made, Worker
 _EXAMPLE_PROMPTS = ("happy piano melody", "energetic rock")  # for the files in the folder of examples, in turn
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /extend."""
 
     async def extend(
@@ -96,4 +96,4 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
             arrows = {"right": "{} → on and on", "left": "an intro → {}"}
             labels = [arrows[where].format(Path(file).stem.replace("-", " ")) for file, _, where in rows]
             examples(rows, [original.audio, prompt, side], press, labels)
-    return TaskTab.of(extend, inputs, original.audio, result, words)
+    return Tab.of(extend, inputs, original.audio, result, words)

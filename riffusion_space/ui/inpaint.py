@@ -10,7 +10,7 @@ from riffusion_space.spectrogram import SpectrogramParams
 from riffusion_space.ui.components import (
     Result,
     Sampling,
-    TaskTab,
+    Tab,
     chosen,
     connect,
     examples,
@@ -27,7 +27,7 @@ from riffusion_space.ui.worker import Made, Worker
 _EXAMPLES = (("flute", 3.0, 5.0, 0, 10_000), ("techno bass", 2.0, 4.0, 0, 400))
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /inpaint."""
 
     async def inpaint(
@@ -90,7 +90,7 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
         if rows := _examples():
             examples([[*row, []] for row in rows], [original.audio, prompt, *picker.numbers, picker.kept], press,
                      [_label(row) for row in rows])
-    return TaskTab.of(inpaint, inputs, original.audio, result, words, start=picker.start, end=picker.end,
+    return Tab.of(inpaint, inputs, original.audio, result, words, start=picker.start, end=picker.end,
                       low=picker.low, high=picker.high, kept=picker.kept)
 
 

@@ -8,7 +8,7 @@ from riffusion_space.ui.components import (
     Result,
     Sampling,
     SeedImagePicker,
-    TaskTab,
+    Tab,
     blank_number,
     chosen,
     connect,
@@ -31,7 +31,7 @@ _EXAMPLES = [
 ]
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /interpolate."""
 
     async def interpolate(
@@ -105,4 +105,4 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
         press = connect(worker, interpolate, inputs, [prompt_a, prompt_b], result, seed)
         labels = [f"{a} → {b}" if b else f"{a}, seed {start} → {end}" for a, b, start, end in _EXAMPLES]
         examples(_EXAMPLES, [prompt_a, prompt_b, seed, seed_b], press, labels)
-    return TaskTab.of(interpolate, inputs, seed_image.file, result, words, loop)
+    return Tab.of(interpolate, inputs, seed_image.file, result, words, loop)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import io
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,16 @@ from PIL import Image
 
 from riffusion_space.arguments import MAX_SEED, MAX_TRANSITION, check_arguments
 from riffusion_space.audio import write_audio
-from riffusion_space.seed_images import built_in
 from riffusion_space.spectrogram import SpectrogramParams
-from riffusion_space.tempo import KEYS, named_bpm
+from riffusion_space.tempo import KEYS
 from riffusion_space.ui import picture
 from riffusion_space.ui.chart import chart
 from riffusion_space.ui.components import (
     NONE,
     PRIVATE,
     Sampling,
+    SeedImagePicker,
+    Tab,
     blank_number,
     blanks_to_null,
     chosen,
@@ -39,6 +39,7 @@ from riffusion_space.ui.components import (
     strength_slider,
 )
 from riffusion_space.ui.listeners import Listeners
+from riffusion_space.ui.sentences import language_of, said
 from riffusion_space.ui.words import word_picker
 from riffusion_space.ui.worker import Worker, sentence
 
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = ["techno, 130 bpm", "jazz piano", "ambient synth pad", "funk", "bossa nova", "flute melody", "church bells"]
 _PICTURE_ROWS = 256
-_TEMPOS = {seed.name: seed.bpm for seed in built_in()}
 _NOW = "(text) => window.riffusionLive.now(text)"
 
 
@@ -61,12 +61,8 @@ def live(label: str, max_minutes: float) -> gr.HTML:
     return chart(__file__, facts, label=label)
 
 
-def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Request], None]]:
-    """Place the tab's components and its endpoint, /stream.
-
-    Returns:
-        The words to choose from, and what is to be called for a page that was closed.
-    """
+def build(worker: Worker, sampling: Sampling) -> Tab:
+    """Place the tab's components and its endpoint, /stream."""
     listeners = Listeners(worker.config.max_listeners)
     given_up: dict[str | None, int] = {}  # of each page, the last request that it no longer waits for
 
@@ -106,6 +102,7 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
         key: str | None = None,
         seed: int | None = None,
         state: str | None = None,
+        seed_file: str | None = None,
         request: gr.Request = None,
     ) -> tuple[str, dict[str, Any]]:
         """Make the next 2.56 s of music that goes on without end.
@@ -113,38 +110,41 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
         Args:
             prompt: what to play from now on, such as "techno, 130 bpm".
             negative_prompt: what to stay away from.
-            wildness: 0 paints every chunk from the same noise, 1 each from its own.
+            wildness: 0 keeps to one loop and one noise, 1 has no loop of its own and new noise for every chunk.
             transition: chunks over which a new prompt is reached; 1 is at once.
             steps: denoising steps, from 1; left out, what is quick enough to be played live.
             guidance: how closely to follow the prompt, 0 to 30; left out, what suits the checkpoint.
             scheduler: dpm++, unipc, euler, euler a, ddim, pndm or lms; recommended is what suits the checkpoint.
-            seed_image: name of a built-in loop that gives tempo and key; none for no loop.
+            seed_image: name of a built-in loop that gives tempo and key; none for the stream's own.
             strength: with a seed image, how far to go from it: 0 keeps it, 1 ignores it.
             bpm: tempo, 40 to 240; a prompt that names none is given it in words.
             key: such as "A minor"; a prompt that names none is given it in words; none leaves it open.
             seed: of a new stream, 0 to 4294967295; left out, one is drawn, which the settings tell.
             state: where the stream is, from the settings of the chunk before; left out, a new one begins. It is kept
                 for five minutes; an earlier one, up to eight chunks back, goes on from earlier.
+            seed_file: a picture or sound of one's own in place of seed_image.
 
         Returns:
             The sound, to be played right after the one before it, and its settings: state is what to go on from, start
             its first sample in the stream, blend the share of each prompt in it.
         """
         wanted = dict(prompt=prompt, negative_prompt=negative_prompt, wildness=wildness, transition=transition,
-                      steps=steps, guidance=guidance, scheduler=chosen(scheduler), seed_image=chosen(seed_image),
-                      strength=strength, bpm=bpm, key=chosen(key))
+                      steps=steps, guidance=guidance, scheduler=chosen(scheduler),
+                      seed_image=seed_file or chosen(seed_image), strength=strength, bpm=bpm, key=chosen(key))
         chunk, handle, seed, _ = await following(state, seed, None, request, request.session_hash, **wanted)
         folder = Path(get_upload_folder()).resolve() / secrets.token_hex(16)
         folder.mkdir(parents=True)
         sound = write_audio(chunk.audio, folder / f"chunk-{chunk.state.chunks}.wav")
         listeners.keep(handle, folder)
+        if seed_file:
+            wanted["seed_image"] = Path(seed_file).name
         settings = {"task": "stream", **wanted, "steps": chunk.steps, "seed": seed, "state": handle,
                     "start": chunk.start, "blend": dict(chunk.blend)}
         return str(sound), settings
 
     async def pull(negative_prompt: str, wildness: float, transition: int, steps: int | None, guidance: float | None,
-                   scheduler: str | None, seed_image: str | None, strength: float, bpm: float | None, key: str | None,
-                   event: gr.EventData, request: gr.Request) -> dict[str, Any]:
+                   scheduler: str | None, seed_image: str | None, seed_file: str | None, strength: float,
+                   bpm: float | None, key: str | None, event: gr.EventData, request: gr.Request) -> dict[str, Any]:
         """A chunk for the page, or a sentence on why there is none; the page's own words are in the event."""
         asked = event._data
         number = int(asked["number"])
@@ -157,15 +157,16 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
             chunk, handle, seed, usual = await following(
                 asked["state"], asked["seed"], asked["atMost"], request, request.session_hash, prompt=prompt,
                 negative_prompt=negative_prompt, wildness=wildness, transition=transition, steps=steps,
-                guidance=guidance, scheduler=chosen(scheduler), seed_image=chosen(seed_image), strength=strength,
-                bpm=bpm, key=chosen(key))
+                guidance=guidance, scheduler=chosen(scheduler), seed_image=seed_file or chosen(seed_image),
+                strength=strength, bpm=bpm, key=chosen(key))
         except gr.Error as error:
             cancelled = number <= given_up.get(request.session_hash, -1)
-            return {"number": number, "cancelled": True} if cancelled else {"number": number, "error": error.message}
+            told = said(error.message, language_of(request))
+            return {"number": number, "cancelled": True} if cancelled else {"number": number, "error": told}
         checkpoint = worker.loader.state.pipeline.checkpoint
         return {"number": number, "state": handle, "seed": seed, "usual": usual,
                 "checkpoint": checkpoint.name, "revision": checkpoint.revision,
-                "bpm": bpm or named_bpm(prompt) or _TEMPOS.get(seed_image), **_answer(chunk)}
+                **_answer(chunk)}
 
     def cancel(event: gr.EventData, request: gr.Request) -> None:
         given_up[request.session_hash] = int(event._data["number"])
@@ -204,10 +205,8 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
                 with gr.Row():
                     bpm = blank_number("Tempo", "any", info="bpm", min_width=100)
                     key = gr.Dropdown([("any", NONE), *KEYS], label="Key", min_width=120)
-            with gr.Accordion("Seed image: a loop that gives tempo and key", open=False):
-                choices = [NONE, *((f"{each.name}: {each.description}, {each.bpm:g} bpm", each.name)
-                                   for each in built_in())]
-                seed_image = gr.Dropdown(choices, label="Built in")
+            with gr.Accordion("Seed image: a loop that gives tempo and key", open=False) as seeds:
+                seed_image = SeedImagePicker.build()
                 strength = strength_slider(0.75, "How far to go from the seed image: 0 keeps it, 1 ignores it")
     with place:
         examples([[text] for text in EXAMPLES], [prompt], "() => document.getElementById('live-now').click()")
@@ -215,8 +214,8 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
     later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
     prompt.change(None, prompt, None, js="(text) => window.riffusionLive?.written(text)", **PRIVATE)
     seed.change(None, seed, None, js="(seed) => window.riffusionLive.seed(seed)", **PRIVATE)
-    fields = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler, seed_image,
-              strength, bpm, key]
+    sampled = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler]
+    fields = [*sampled, seed_image.name, seed_image.file, strength, bpm, key]
     # A request may come before the answer to the last one, which is then no longer waited for.
     heard.pull(pull, fields, heard, js=blanks_to_null(fields), concurrency_id="device", trigger_mode="multiple",
                show_progress="hidden", api_visibility="private"
@@ -224,18 +223,19 @@ def build(worker: Worker, sampling: Sampling) -> tuple[gr.HTML, Callable[[gr.Req
     heard.cancel(cancel, None, None, trigger_mode="multiple", **PRIVATE)
     heard.leave(leave, None, None, trigger_mode="multiple", **PRIVATE)
 
-    inputs = [prompt, *fields, seed, gr.Textbox(None, visible=False)]
+    inputs = [prompt, *sampled, seed_image.name, strength, bpm, key, seed, gr.Textbox(None, visible=False),
+              seed_image.file]
     endpoint = gr.Button(visible=False)
     endpoint.click(stream, inputs, [gr.Audio(visible=False), gr.JSON(visible=False)], api_name="stream",
                    concurrency_id="device", js=blanks_to_null(inputs))
-    return words, closed
+    return Tab("live", {}, seed_image.file, None, words, seeds, closed)
 
 
 def _answer(chunk: StreamChunk) -> dict[str, Any]:
     """A chunk as the page takes it: ``sound`` 16-bit samples in base64, ``picture`` a data URL, and facts."""
     samples = np.clip(np.rint(chunk.audio.samples[0] * 32768), -32768, 32767).astype("<i2")
     return {"sound": base64.b64encode(samples.tobytes()).decode(), "picture": _picture(chunk.pixels),
-            "blend": dict(chunk.blend), "steps": chunk.steps, "took": chunk.took_s}
+            "blend": dict(chunk.blend), "bpm": chunk.bpm, "steps": chunk.steps, "took": chunk.took_s}
 
 
 def _picture(pixels: np.ndarray) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 from riffusion_space.ui.components import (
     Result,
     Sampling,
-    TaskTab,
+    Tab,
     chosen,
     connect,
     examples,
@@ -21,7 +21,7 @@ from riffusion_space.ui.words import word_picker
 from riffusion_space.ui.worker import Made, Worker
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /morph."""
 
     async def morph(
@@ -89,4 +89,4 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
             labels = [" → ".join(file.rpartition("/")[2].rpartition(".")[0].replace("-", " ") for file in row)
                       for row in rows]
             examples(rows, [begin.audio, end.audio], press, labels)
-    return TaskTab.of(morph, inputs, begin.audio, result, words)
+    return Tab.of(morph, inputs, begin.audio, result, words)

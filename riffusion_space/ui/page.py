@@ -33,7 +33,7 @@ from riffusion_space.ui.words import groups
 from riffusion_space.ui.worker import Worker
 
 _HOUR = 3600
-_TASKS = (
+_TABS = (
     ("text2audio", "Text to audio", text2audio.build),
     ("audio2audio", "Audio to audio", audio2audio.build),
     ("interpolate", "Interpolate", interpolate.build),
@@ -41,6 +41,9 @@ _TASKS = (
     ("extend", "Extend", extend.build),
     ("arrange", "Sections", arrange.build),
     ("morph", "Morph", morph.build),
+    ("live", "Live", live.build),
+    ("codec", "Codec", codec.build),
+    ("draw", "Draw", draw.build),
 )
 _HEADER = f"""
 <header class="masthead">
@@ -59,21 +62,15 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
         with gr.Accordion("Settings", open=False):
             panel = model.build(loader, config)
             sampling = Sampling.build()
-        tasks = []
+        placed = []
         with gr.Tabs() as tabs:
-            for task, title, build in _TASKS:
-                with gr.Tab(title, id=task):
-                    tasks.append(build(worker, sampling))
-            with gr.Tab("Live"):
-                live_words, closed_live = live.build(worker, sampling)
-            with gr.Tab("Codec"):
-                heard = [codec.build(worker)]
-            with gr.Tab("Draw"):
-                heard.append(draw.build(worker))
+            for name, title, build in _TABS:
+                with gr.Tab(title, id=name):
+                    placed.append(build(worker, sampling))
             with gr.Tab("About"):
                 about.build()
-        exchange = Exchange(tabs, tasks, sampling, {task: title for task, title, _ in _TASKS})
-        results = [*(tab.result for tab in tasks), *heard]
+        exchange = Exchange(tabs, placed, sampling, {name: title for name, title, _ in _TABS})
+        results = [tab.result for tab in placed if tab.result]
         for result in results:
             exchange.place_actions(result)
         shelf.build(exchange, results)
@@ -86,11 +83,13 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
             known = groups(state.pipeline.checkpoint.vocabulary)
             return [state.banner, gr.Timer(active=False), *(known for _ in words), *panel.shown(state.pipeline)]
 
-        timer, words = gr.Timer(1), [*(tab.words for tab in tasks if tab.words), live_words]
+        timer, words = gr.Timer(1), [tab.words for tab in placed if tab.words]
         for listen in (app.load, timer.tick, *(changed.success for changed in panel.changed)):
             listen(refresh, None, [banner, timer, *words, *panel.outputs], **PRIVATE)
         exchange.open_link(clear_blank_numbers(app))
         app.unload(worker.cancel_session)
-        app.unload(closed_live)
+        for tab in placed:
+            if tab.closed:
+                app.unload(tab.closed)
     translate(app)
     return app.queue(max_size=config.max_queue, default_concurrency_limit=config.requests_at_once)

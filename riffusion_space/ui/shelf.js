@@ -121,8 +121,11 @@ function show(result) {
   const named = title(result);
   find("name", card).textContent = find("name", card).title = named;
   const { task, seed } = result.settings || {};
-  const parts = [titleOf(task), seed === undefined ? null : say("seed {}", seed), ago(result.made)];
-  find("facts", card).textContent = parts.filter(Boolean).join(" · ");
+  const tellFacts = () => {
+    const parts = [titleOf(task), seed === undefined ? null : say("seed {}", seed), ago(result.made)];
+    find("facts", card).textContent = parts.filter(Boolean).join(" · ");
+  };
+  tellFacts();
 
   const play = find("play", card), favourite = find("favourite", card), select = find("go", card);
   const showState = () => {
@@ -185,7 +188,7 @@ function show(result) {
     leave({ task: where, sound: { path, url, orig_name: result.name, mime_type: type, size: result.sound.size, meta } });
   });
 
-  cards.set(result.id, { result, card, audio });
+  cards.set(result.id, { result, card, audio, tellFacts });
   const next = newestFirst()[newestFirst().indexOf(result) + 1];
   find("cards").insertBefore(card, next ? cards.get(next.id).card : null);
   shelf.hidden = false;
@@ -280,6 +283,8 @@ find("undo").addEventListener("click", () => {
   tell("");
   find("play", cards.get(result.id).card).focus();
 });
+
+setInterval(() => cards.forEach(({ tellFacts }) => tellFacts()), 60_000); // results grow older
 
 // A player that starts stops what is heard here.
 document.addEventListener("play", () => cards.forEach(({ audio }) => audio.pause()), true);

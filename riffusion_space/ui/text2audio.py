@@ -10,7 +10,7 @@ from riffusion_space.ui.components import (
     Result,
     Sampling,
     SeedImagePicker,
-    TaskTab,
+    Tab,
     blank_number,
     chosen,
     connect,
@@ -30,7 +30,7 @@ EXAMPLES = [
 ]
 
 
-def build(worker: Worker, sampling: Sampling) -> TaskTab:
+def build(worker: Worker, sampling: Sampling) -> Tab:
     """Place the tab's components and its endpoint, /text2audio."""
 
     async def text2audio(
@@ -108,4 +108,4 @@ def build(worker: Worker, sampling: Sampling) -> TaskTab:
     with place:
         press = connect(worker, text2audio, inputs, [prompt], result, seed)
         examples([[text] for text in EXAMPLES], [prompt], press, [text or "anything" for text in EXAMPLES])
-    return TaskTab.of(text2audio, inputs, seed_image.file, result, words, seeds)
+    return Tab.of(text2audio, inputs, seed_image.file, result, words, seeds)

@@ -1,11 +1,14 @@
 """What the page says in other languages than English, in which it is written: each text with its translation.
 
 ``translate`` puts them into a finished page, ``scripted`` into components with a script of their own; About has a text
-in each language beside it. What the server says while it works, such as errors, is English.
+in each language beside it. What the server says while it works is in ``sentences``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -86,9 +89,7 @@ GERMAN = {
     "4 variations": "4 Varianten", "Copy link": "Link kopieren", "Copied": "Kopiert",
     "Copy this link:": "Diesen Link kopieren:",
     "Surprise me": "Überrasch mich", "Words it knows": "Wörter, die es kennt",
-    "→ Text to audio": "→ Text zu Klang", "→ Audio to audio": "→ Klang zu Klang", "→ Interpolate": "→ Übergang",
-    "→ Inpaint": "→ Ausbessern", "→ Extend": "→ Verlängern", "→ Sections": "→ Teile",
-    "→ Morph": "→ Verwandeln",
+    "Send to…": "Weiter zu…", "Go on with this result in": "Mit diesem Ergebnis weiter in",
     # Without the model
     "### Image to audio": "### Bild zu Klang", "### Audio to image": "### Klang zu Bild",
     "Spectrogram image, 512 pixels high": "Spektrogramm als Bild, 512 Pixel hoch",
@@ -169,7 +170,10 @@ GERMAN = {
 
 LANGUAGES = {"de": GERMAN}
 
-I18N = gr.I18n(en={text: text for text in GERMAN}, **LANGUAGES)
+# With numbers that the configuration says.
+NUMBERED = {"de": {"{} to {} s": "{} bis {} s", "up to {} s in all": "bis zu {} s im Ganzen"}}
+
+I18N = gr.I18n(en={text: text for text in GERMAN}, **{language: dict(texts) for language, texts in LANGUAGES.items()})
 
 _SPEAKING = ("label", "info", "placeholder")
 
@@ -185,7 +189,32 @@ def translate(app: gr.Blocks) -> None:
 
 
 def _translated(text: Any) -> Any:
-    return I18N(text) if isinstance(text, str) and text in GERMAN else text
+    if not isinstance(text, str):
+        return text
+    for language, templates in NUMBERED.items():
+        if (words := fitted(text, templates)) is not None:
+            I18N.translations["en"][text], I18N.translations[language][text] = text, words
+            return I18N(text)
+    return I18N(text) if text in GERMAN else text
+
+
+def fitted(text: str, templates: Mapping[str, str], word: Callable[[str], str] = str) -> str | None:
+    """The translation of a text that a template fits, whose ``{}`` stand for anything; None where none does.
+
+    ``word`` translates what stands there. Of several templates the longest counts, which says most.
+
+    >>> fitted("1 to 30 s", {"{} to {} s": "{} bis {} s"})
+    '1 bis 30 s'
+    """
+    for template in sorted(templates, key=len, reverse=True):
+        if found := _pattern(template).fullmatch(text):
+            return templates[template].format(*map(word, found.groups()))
+    return None
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile("(.+?)".join(map(re.escape, template.split("{}"))), re.DOTALL)
 
 
 def in_english(value: Any) -> Any:

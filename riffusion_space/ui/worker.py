@@ -35,6 +35,7 @@ from riffusion_space.spectrogram import SpectrogramParams
 from riffusion_space.tempo import bar_s
 from riffusion_space.ui import picture
 from riffusion_space.ui.loading import PipelineLoader
+from riffusion_space.ui.sentences import language_of, said
 
 if TYPE_CHECKING:
     from riffusion_space.streaming import StreamChunk, StreamRequest, StreamState
@@ -46,6 +47,7 @@ CONVERSIONS = ("image2audio", "audio2image")  # what needs no checkpoint
 _CLIP_S, _WINDOWS_A_CLIP = 5.12, 1.5
 _LEAST_LEFT_S = 2  # less is not worth saying
 _PREVIEW_EVERY_S = 0.4
+_HOUR_S = 3600
 _GPU_START_S, _GPU_STEP_S, _USUAL_STEPS = 20, 0.05, 30
 _GPU_CHUNK_S = 10  # for a chunk of a stream
 
@@ -63,6 +65,7 @@ class CancelFlag:
 
     path: Path
     task: str = ""  # that it cancels
+    language: str = "en"  # of whoever waits for it
 
     @property
     def preview(self) -> Path:
@@ -88,6 +91,7 @@ class Worker:
         self.loader, self.config = loader, config
         self._running: set[tuple[str | None, CancelFlag]] = set()  # session and flag of each request
         self._cancelled: set[asyncio.Task[Made]] = set()  # what still has to notice it
+        self._swept = 0.0  # when folders without files were last removed
         self._make_on_gpu = spaces.GPU(duration=self._gpu_seconds)(self._make)
         self._stream_on_gpu = spaces.GPU(duration=_GPU_CHUNK_S)(self._stream)
 
@@ -121,7 +125,8 @@ class Worker:
         # Inside Gradio's cache, where nothing is copied again and old files are deleted.
         folder = Path(get_upload_folder()).resolve() / uuid.uuid4().hex
         folder.parent.mkdir(parents=True, exist_ok=True)
-        flag = CancelFlag(folder.with_suffix(".cancelled"), task)
+        self._sweep(folder.parent)
+        flag = CancelFlag(folder.with_suffix(".cancelled"), task, language_of(request))
         running = (request.session_hash, flag)
         self._running.add(running)
         made = asyncio.create_task(asyncio.to_thread(make, folder, flag))
@@ -136,6 +141,16 @@ class Worker:
             self._running.discard(running)
             if made.done():  # a process that ZeroGPU ended could not do it
                 flag.remove()
+
+    def _sweep(self, cache: Path) -> None:
+        """Remove, once an hour, the folders whose files Gradio has deleted: it leaves them there."""
+        now = time.time()
+        if now - self._swept < _HOUR_S:
+            return
+        self._swept = now
+        for folder in cache.iterdir():
+            if folder.is_dir() and now - folder.stat().st_mtime > _HOUR_S and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _clean_up(self, made: asyncio.Task[Made], folder: Path, flag: CancelFlag) -> None:
         """Remove what a cancelled request leaves, who may have been done before it noticed."""
@@ -271,7 +286,7 @@ class _Report:
             left = (now - began) / (fraction - done) * (1 - fraction)
             if left >= _LEAST_LEFT_S:
                 text += f" · {left:.0f} s left"
-        self._bar(fraction, desc=text)
+        self._bar(fraction, desc=said(text, self._flag.language))
 
     def preview(self, image: Image.Image) -> None:
         """Keep what the page shows next; not every step's, which are more than anyone can see."""
