@@ -36,8 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from riffusion_space import streaming
 from riffusion_space.audio import Waveform, read_audio, write_audio
-from riffusion_space.codec import decode, read_image
+from riffusion_space.codec import decode
 from riffusion_space.denoise import window_starts
+from riffusion_space.images import read_image
 from riffusion_space.mel import mel_amplitudes
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.regions import Region, stretches

@@ -340,7 +340,8 @@ def _run(task: str, output: Path, arguments: dict, progress: _ProgressLine) -> s
         return str(output)
     if task == "image2audio":
         from riffusion_space.audio import write_audio
-        from riffusion_space.codec import decode, read_image
+        from riffusion_space.codec import decode
+        from riffusion_space.images import read_image
 
         wave = decode(read_image(arguments["image"]), seed=arguments["seed"],
                       progress=lambda fraction: progress(fraction, "Finding the sound of the picture"))

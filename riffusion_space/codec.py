@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
 from riffusion_space.audio import Waveform
+from riffusion_space.images import is_stereo
 from riffusion_space.mel import mel_amplitudes
 from riffusion_space.phase import reconstruct
 from riffusion_space.spectrogram import SpectrogramParams, from_exif, has_params, to_exif
 
 # Mel amplitude of pixel 0 in an image that does not say: the original's 30e6, for samples in -1..1.
 DEFAULT_MAX_VALUE = 30e6 / 32768
-MAX_PIXELS = 64_000_000
 
 
 def amplitudes_to_pixels(mel: torch.Tensor, max_value: float, params: SpectrogramParams) -> torch.Tensor:
@@ -64,34 +63,6 @@ def pixels_to_amplitudes(pixels: torch.Tensor, max_value: float, params: Spectro
 def _check_max(max_value: float) -> None:
     if not 0 <= max_value < math.inf:
         raise ValueError(f"expected a finite maximum of at least 0, got {max_value}")
-
-
-def read_image(path: str | Path) -> Image.Image:
-    """A picture, read to its end.
-
-    Raises:
-        ValueError: there is no such file, it is no picture, damaged, or of more than 64 million pixels.
-    """
-    name = Path(path).name
-    if not Path(path).is_file():
-        raise ValueError(f"expected a picture, but there is no file {name!r}")
-    try:
-        with Image.open(path) as image:
-            pixels = image.width * image.height
-            if pixels <= MAX_PIXELS:
-                image.load()
-                return image
-    except Image.DecompressionBombError:
-        pass  # Pillow's own limit is beyond this one
-    except (OSError, SyntaxError, ValueError) as error:  # by kind of file, and by where it is damaged
-        raise ValueError(f"expected a picture, but {name!r} is none or is damaged") from error
-    raise ValueError(f"expected a picture of at most {MAX_PIXELS} pixels, but {name!r} has more")
-
-
-def is_stereo(image: Image.Image) -> bool:
-    """Whether an RGB image holds left and right: then its red is 0, or nearly so after JPEG."""
-    red, green, blue = np.asarray(image).mean((0, 1))
-    return bool(red < 0.25 * max(green, blue))
 
 
 def encode(wave: Waveform, params: SpectrogramParams | None = None, max_value: float | None = None) -> Image.Image:

@@ -53,7 +53,7 @@ def repaint(wave: Waveform, regions: Sequence[Region], strength: float, params: 
         sound = stretch.cut(samples, params.hop_length)
         mel = torch.stack([mel_amplitudes(torch.from_numpy(channel[None].copy()), params)[0] for channel in sound])
         mel = mel[..., : stretch.columns]
-        weight = mask(stretch, wave.num_samples, params).flip(0)  # as mel has it, lowest band first
+        weight = torch.from_numpy(mask(stretch, wave.num_samples, params)).flip(0)  # as mel has it, lowest band first
         new = _painted(mel, weight, stretch, strength, wave.num_samples, params, scale,
                        lambda pixels, cells: paint(pixels, cells, number, part))  # noqa: B023  called at once
         gain = _gain(new, mel, weight, level)
@@ -74,7 +74,7 @@ def _painted(mel: torch.Tensor, weight: torch.Tensor, stretch: Stretch, strength
         loudest = float(mel.amax())
     if loudest < _SILENCE:  # else noise that nobody hears would look like music
         loudest = _NO_LEVEL
-    cells = mask(stretch, samples, params, scale)
+    cells = torch.from_numpy(mask(stretch, samples, params, scale))
     # Soft at the border: a cell that is partly kept begins as what it was.
     cells = torch.where(cells > 0, strength * (0.5 + 0.5 * cells), 0.0)
     beyond = (samples - stretch.start) / params.hop_length / scale

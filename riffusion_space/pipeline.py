@@ -45,7 +45,9 @@ from riffusion_space.sections import SectionPainter
 from riffusion_space.seed_images import built_in, load_seed_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, to_exif
 from riffusion_space.steady import (
+    LOOP_STEPS,
     SHARED_NOISE,
+    WRAP,
     Period,
     closed_period,
     mixed_noise,
@@ -152,7 +154,7 @@ class RiffusionPipeline:
             if beat is not None:
                 init = self._looped_latents(beat, width, request)
             elif period is not None:
-                init, kept = self._own_loop(period, width, prompts, settings, request), 1 - steadiness
+                init, kept = repeated(self._own_loop(period.columns, prompts, settings, request), width), 1 - steadiness
                 noise = mixed_noise(self._noise(settings["seed"] ^ SHARED_NOISE, period.columns), noise, steadiness)
             canvas = self._canvas(noise, init, 1.0 if init is None else kept, *prompts, circular=loop)
             stretch = 1.0 if period is None or loop else period.stretch
@@ -565,14 +567,24 @@ class RiffusionPipeline:
         period = open_period(self.grid.window, column / self.params.sample_rate, bpm)
         return period, max(self.grid.window, math.ceil((samples / column + 1) * period.stretch) + 1)
 
-    def _own_loop(self, period: Period, width: int, prompts: tuple[torch.Tensor, torch.Tensor, float],
-                  settings: dict[str, Any], request: Request) -> torch.Tensor:
-        """Latents (1, channels, rows, width) of a loop of the prompt, repeated."""
-        canvas = self._canvas(self._noise(settings["seed"], period.columns), None, 1.0, *prompts, circular=True)
-        latents = denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"], settings["steps"],
-                          settings["seed"], lambda step, steps: request.report(0.1 * step / steps, "Finding a beat"),
-                          request.cancel)
-        return repeated(latents, width)
+    def _own_loop(self, columns: int, prompts: tuple[torch.Tensor, torch.Tensor, float], settings: Mapping[str, Any],
+                  request: Request) -> torch.Tensor:
+        """Latents (1, channels, rows, columns) of a loop of the prompt, in fewer steps than what is painted over it.
+
+        ``prompts`` are embeddings (tokens, width) of what to play and what to stay away from, and the guidance;
+        ``settings`` are seed, steps and scheduler.
+        """
+        positive, negative, guidance = prompts
+        # One window sees most loops and where they begin again.
+        starts = [0] if columns <= self.grid.window - WRAP else window_starts(columns, self.grid.window, True)
+        count = len(starts)
+        canvas = Canvas(
+            noise=self._noise(settings["seed"], columns)[None], init=None, strength=torch.ones(columns),
+            positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
+            guidance=torch.full((count,), guidance), circular=True, starts=tuple(starts))
+        return denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"],
+                       math.ceil(LOOP_STEPS * settings["steps"]), settings["seed"],
+                       lambda step, steps: request.report(0.1 * step / steps, "Finding a beat"), request.cancel)
 
     def _loop_width(self, samples: int) -> int:
         """Latent columns of a loop: the nearest whole number, at least two."""

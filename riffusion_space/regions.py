@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from riffusion_space.spectrogram import SpectrogramParams
 
@@ -182,31 +181,31 @@ def stretches(regions: Sequence[Region], samples: int, params: SpectrogramParams
     return found
 
 
-def coverage(low: float, high: float, cells: int, size: float = 1.0, offset: float = 0.0) -> torch.Tensor:
-    """How much of each of ``cells`` lies from ``low`` to ``high``; cell i begins at ``i * size - offset``.
+def coverage(low: float, high: float, cells: int, size: float = 1.0, offset: float = 0.0) -> np.ndarray:
+    """How much of each of ``cells`` lies from ``low`` to ``high``; cell i begins at ``i * size - offset``. float32.
 
     >>> coverage(1, 2.5, 4).tolist()
     [0.0, 1.0, 0.5, 0.0]
     """
-    edges = torch.arange(cells + 1, dtype=torch.float64) * size - offset
-    return ((edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)) / size).clamp(min=0).float()
+    edges = np.arange(cells + 1) * size - offset
+    return np.maximum((np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) / size, 0).astype(np.float32)
 
 
-def mask(stretch: Stretch, samples: int, params: SpectrogramParams, scale: int = 1) -> torch.Tensor:
-    """How much of each cell of a stretch's picture lies in a region: (rows, columns) in 0..1, highest frequency first.
+def mask(stretch: Stretch, samples: int, params: SpectrogramParams, scale: int = 1) -> np.ndarray:
+    """How much of each cell of a stretch's picture lies in a region, highest frequency first.
 
-    A cell is ``scale`` bands high and ``scale`` columns wide.
+    float32 (rows, columns) in 0..1. A cell is ``scale`` bands high and ``scale`` columns wide.
     """
     rows, columns = params.num_frequencies // scale, stretch.columns // scale
-    result = torch.zeros(rows, columns)
+    result = np.zeros((rows, columns), np.float32)
     for region in stretch.regions:
         start, stop = stretch.times(region, samples, params)
         across = coverage(start, stop, columns, scale, 0.5)
-        up = torch.ones(rows)
+        up = np.ones(rows, np.float32)
         if region.is_band:
             low, high = params.hz_to_band(region.low_hz), params.hz_to_band(region.high_hz)
-            up = coverage(low, high, rows, scale, 0.5).flip(0)
-        result = torch.maximum(result, up[:, None] * across)
+            up = coverage(low, high, rows, scale, 0.5)[::-1]
+        result = np.maximum(result, up[:, None] * across)
     return result
 
 

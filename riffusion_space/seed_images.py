@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from riffusion_space.audio import Waveform, read_audio
-from riffusion_space.codec import amplitudes_to_pixels, encode, is_stereo, pixels_to_amplitudes, read_image
+from riffusion_space.images import is_stereo, read_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, has_params
 
 SEED_IMAGES_DIR = Path(__file__).resolve().parent.parent / "assets" / "seed_images"
@@ -59,6 +58,10 @@ def load_seed_image(source: str | Path | Image.Image, params: SpectrogramParams)
     narrower is repeated, a wider one cut. Raises ValueError for a name that is not there, a file that is neither,
     or an image of another height or of other parameters. Left and right of a stereo image are mixed.
     """
+    import torch  # which takes seconds, and a list of names does not need it
+
+    from riffusion_space.codec import amplitudes_to_pixels, pixels_to_amplitudes
+
     image = source if isinstance(source, Image.Image) else _open(source, params)
     if has_params(image.getexif()):
         own, _ = from_exif(image.getexif())
@@ -85,6 +88,8 @@ def _open(source: str | Path, params: SpectrogramParams) -> Image.Image:
     if not path.is_file():
         raise ValueError(f"expected a seed image out of {', '.join(names())}, or a file, got {str(source)!r}")
     if not is_picture(path):
+        from riffusion_space.codec import encode  # which imports torch
+
         clip_s = CLIP_COLUMNS / params.columns_per_second
         wave = read_audio(path, only_seconds=clip_s).to_mono().resampled(params.sample_rate)
         image = encode(Waveform(wave.samples[:, : CLIP_COLUMNS * params.hop_length], wave.sample_rate), params)

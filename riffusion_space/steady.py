@@ -20,6 +20,8 @@ from riffusion_space.tempo import bar_s, steady_beat
 
 # What repeats has noise of its own: with that of the piece, whose first columns it is, the variance there would be two.
 SHARED_NOISE = 0x2545F491
+LOOP_STEPS = 0.6  # of those of a piece: a loop is there to be painted over
+WRAP = 4  # latent columns of a loop's beginning that one window has to see after its end
 _LONGEST_BARS_S = 12.0  # of a sound that goes on
 
 

@@ -19,7 +19,6 @@ the prompt begins, as long pieces have one (``steady``). The wilder the stream, 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,14 +33,14 @@ from safetensors.torch import load, save
 from riffusion_space.arguments import MAX_SEED, check_arguments
 from riffusion_space.audio import Waveform
 from riffusion_space.codec import pixels_to_amplitudes
-from riffusion_space.denoise import Canvas, denoise, window_starts
+from riffusion_space.denoise import Canvas, denoise
 from riffusion_space.latents import decode_latents
 from riffusion_space.phase import Kept, reconstruct
 from riffusion_space.pipeline import slerp
 from riffusion_space.prompts import embed_prompts
 from riffusion_space.request import Progress, Request
 from riffusion_space.seed_images import built_in, load_seed_image
-from riffusion_space.steady import SHARED_NOISE, Period, open_period
+from riffusion_space.steady import SHARED_NOISE, WRAP, Period, open_period
 from riffusion_space.tempo import named_bpm, with_tempo
 
 if TYPE_CHECKING:
@@ -60,8 +59,6 @@ _JOIN_S = 0.02
 _CEILING = 0.9  # of full scale: louder samples are bent, not cut
 _LEVEL = 0.12  # root mean square that the gain moves to
 _HOLD = 0.8  # how much of its own loop a stream keeps that is not wild at all; half as wild, as long pieces do
-_WRAP = 4  # latent columns of a loop's beginning that are seen after its end
-_LOOP_STEPS = 0.6  # of a chunk's: a loop is there to be painted over
 _UP, _DOWN = 10 ** (2 / 20), 10 ** (-3 / 20)  # how far the gain moves in a chunk
 _MOVING = 22_050  # samples in which it does
 _FORMAT = 1
@@ -202,7 +199,7 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
         state = _with_beat(pipe, state, request, scheduler, steps, turn)
         canvas = _canvas(pipe, state, request)
         latents = denoise(pipe.checkpoint, canvas, canvas.noise.shape[-1], scheduler, steps, _chunk_seed(state),
-                          lambda step, of: turn.report(0.3 + 0.5 * step / of, f"Step {step} of {of}"), cancel).cpu()
+                          lambda step, of: turn.report(0.1 + 0.7 * step / of, f"Step {step} of {of}"), cancel).cpu()
         pixels, sound = _sounding(pipe, latents, state, turn)
         samples, gain = _levelled(sound[: CHUNK * pipe.grid.scale * pipe.params.hop_length], state.gain)
         hop, known = pipe.params.hop_length, _KNOWN * pipe.grid.scale * pipe.params.hop_length
@@ -281,15 +278,8 @@ def _with_beat(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
         image = load_seed_image(request.seed_image, pipe.params)
         beat = pipe._looped_latents(image, pipe.grid.window, turn)
     else:
-        positive, negative, guidance = _prompts(pipe, {prompt: 1.0}, request)
-        # One window sees all of it and where it begins again; only of a very slow bar it does not.
-        starts = [0] if columns <= pipe.grid.window - _WRAP else window_starts(columns, pipe.grid.window, True)
-        canvas = Canvas(noise=pipe._noise(state.seed ^ SHARED_NOISE, columns)[None], init=None,
-                        strength=torch.ones(columns), positive=positive.expand(len(starts), -1, -1),
-                        negative=negative.expand(len(starts), -1, -1),
-                        guidance=torch.full((len(starts),), guidance), circular=True, starts=tuple(starts))
-        beat = denoise(pipe.checkpoint, canvas, pipe.grid.window, scheduler, math.ceil(_LOOP_STEPS * steps), state.seed,
-                       lambda step, of: turn.report(0.3 * step / of, "Finding a beat"), turn.cancel)
+        settings = {"seed": state.seed ^ SHARED_NOISE, "steps": steps, "scheduler": scheduler}
+        beat = pipe._own_loop(columns, _prompts(pipe, {prompt: 1.0}, request), settings, turn)
     return replace(state, beat=beat.cpu(), beat_name=name)
 
 
@@ -309,7 +299,7 @@ def _tempo(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) 
 def _period(pipe: RiffusionPipeline, bpm: float | None) -> Period:
     """The loop under a stream: whole bars that a window sees together with their beginning once more."""
     column_s = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate
-    return open_period(pipe.grid.window - _WRAP, column_s, bpm)
+    return open_period(pipe.grid.window - WRAP, column_s, bpm)
 
 
 def _chunk_seed(state: StreamState) -> int:

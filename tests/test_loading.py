@@ -67,3 +67,10 @@ def test_zerogpu_loads_in_the_main_thread(tiny_folder):
     done = subprocess.run([sys.executable, "-c", LOAD_AS_ON_ZEROGPU, str(tiny_folder)], capture_output=True,
                           text=True, env=environment)
     assert done.stdout.startswith("ready ") and done.stdout.strip().endswith(" cuda"), done.stdout + done.stderr
+
+
+def test_the_page_is_there_before_torch():
+    """Its import takes a good second of the few in which the page is to come."""
+    code = ("import sys, app; from app import Config, PipelineLoader, build_app; "
+            "build_app(PipelineLoader(Config()), Config()); sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

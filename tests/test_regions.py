@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 from riffusion_space.regions import (
     Region,
@@ -99,12 +98,13 @@ def test_masks_have_high_frequencies_on_top():
     pixels = mask(stretch, 5 * RATE, PARAMS)
     assert pixels.shape == (512, stretch.columns)
     assert pixels[-1, 150] == 1 and pixels[0, 150] == 0 and bool((pixels[:, 350] == 1).all())
-    assert float(pixels[:, [50, 250, 450]].abs().max()) == 0
+    assert np.abs(pixels[:, [50, 250, 450]]).max() == 0
     top = 512 - PARAMS.hz_to_band(500)
-    assert float((pixels[:, 150] > 0.5).nonzero()[0]) == pytest.approx(top, abs=1)
+    assert np.flatnonzero(pixels[:, 150] > 0.5)[0] == pytest.approx(top, abs=1)
     cells = mask(stretch, 5 * RATE, PARAMS, 8)
     assert cells.shape == (64, stretch.columns // 8)
-    torch.testing.assert_close(cells, torch.nn.functional.avg_pool2d(pixels[None], 8)[0], atol=0.14, rtol=0)
+    means = pixels.reshape(64, 8, -1, 8).mean((1, 3))
+    np.testing.assert_allclose(cells, means, atol=0.14)
 
 
 def test_a_region_at_the_end_is_free_beyond_it():

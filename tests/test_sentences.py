@@ -14,8 +14,8 @@ from playwright.sync_api import expect
 import riffusion_space
 from riffusion_space.arguments import check_arguments
 from riffusion_space.audio import read_audio
-from riffusion_space.codec import read_image
 from riffusion_space.config import Config
+from riffusion_space.images import read_image
 from riffusion_space.ui.canvas import from_value
 from riffusion_space.ui.sentences import GERMAN, said
 from riffusion_space.ui.worker import sentence

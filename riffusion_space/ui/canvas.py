@@ -15,7 +15,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from riffusion_space.codec import is_stereo, read_image
+from riffusion_space.images import is_stereo, read_image
 from riffusion_space.seed_images import is_picture, load_seed_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams
 from riffusion_space.ui.chart import chart

@@ -12,7 +12,7 @@ from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
 from gradio.utils import get_upload_folder
 
 from riffusion_space.audio import write_audio
-from riffusion_space.codec import decode, read_image
+from riffusion_space.images import read_image
 from riffusion_space.seed_images import SeedImage, built_in
 from riffusion_space.ui import picture
 from riffusion_space.ui.player import playing
@@ -34,6 +34,8 @@ def hear_loop(name: str | None) -> dict[str, Any]:
 @cache
 def _decoded(loop: SeedImage) -> tuple[bytes, float]:
     """A WAV file of the loop, and its seconds. It takes about one, and half a megabyte to keep."""
+    from riffusion_space.codec import decode  # which imports torch
+
     wave = decode(read_image(loop.path)).normalized()
     with tempfile.TemporaryDirectory() as folder:
         return write_audio(wave, Path(folder) / "loop.wav").read_bytes(), wave.duration_s

@@ -11,7 +11,6 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 
 from riffusion_space.audio import SUFFIXES, read_audio
-from riffusion_space.codec import encode
 from riffusion_space.seed_images import SEED_IMAGES_DIR
 from riffusion_space.ui import picture
 from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, WAVEFORM
@@ -43,6 +42,8 @@ class Original:
         """Show the spectrogram of whatever is there."""
         def shown(audio: str | None) -> dict[str, Any]:
             """The spectrogram of what was uploaded, or a sentence on why it has none."""
+            from riffusion_space.codec import encode  # which imports torch
+
             if audio is None:
                 return gr.update(value=None, visible=False)
             try:

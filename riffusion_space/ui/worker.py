@@ -28,8 +28,8 @@ from PIL import Image
 from riffusion_space.arguments import check_arguments
 from riffusion_space.arrangement import as_sections, length_s
 from riffusion_space.audio import read_audio, write_audio
-from riffusion_space.codec import decode, encode, read_image
 from riffusion_space.config import Config
+from riffusion_space.images import read_image
 from riffusion_space.request import Cancelled
 from riffusion_space.spectrogram import SpectrogramParams
 from riffusion_space.tempo import bar_s
@@ -209,6 +209,8 @@ class Worker:
 
         With ``peak_db`` the sound of an image has that peak; otherwise the image says how loud it is.
         """
+        from riffusion_space.codec import decode, encode  # which imports torch
+
         longest = self.config.max_seconds
         with _reporting(flag) as report:
             if task == "audio2image":
