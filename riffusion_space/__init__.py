@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Cancelled", "Clip", "RiffusionPipeline", "SpectrogramParams", "Waveform", "decode", "encode",
            "read_audio", "read_settings"]
 

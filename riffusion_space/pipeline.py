@@ -154,7 +154,8 @@ class RiffusionPipeline:
             if beat is not None:
                 init = self._looped_latents(beat, width, request)
             elif period is not None:
-                init, kept = repeated(self._own_loop(period.columns, prompts, settings, request), width), 1 - steadiness
+                init, kept = self._own_loop(period.columns, prompts, settings, request.within(0.0, 0.1)), 1 - steadiness
+                init = repeated(init, width)
                 noise = mixed_noise(self._noise(settings["seed"] ^ SHARED_NOISE, period.columns), noise, steadiness)
             canvas = self._canvas(noise, init, 1.0 if init is None else kept, *prompts, circular=loop)
             stretch = 1.0 if period is None or loop else period.stretch
@@ -584,7 +585,7 @@ class RiffusionPipeline:
             guidance=torch.full((count,), guidance), circular=True, starts=tuple(starts))
         return denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"],
                        math.ceil(LOOP_STEPS * settings["steps"]), settings["seed"],
-                       lambda step, steps: request.report(0.1 * step / steps, "Finding a beat"), request.cancel)
+                       lambda step, steps: request.report(step / steps, "Finding a beat"), request.cancel)
 
     def _loop_width(self, samples: int) -> int:
         """Latent columns of a loop: the nearest whole number, at least two."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from riffusion_space.arrangement import Arrangement
 from riffusion_space.audio import Waveform
-from riffusion_space.denoise import Canvas, denoise
+from riffusion_space.denoise import Canvas
 from riffusion_space.inpainting import repaint
 from riffusion_space.latents import decode_circular, encode_pixels
 from riffusion_space.layers import blended, level_of, on_the_beat, windows
@@ -137,8 +137,6 @@ class SectionPainter:
     def _loop(self, prompts: tuple[torch.Tensor, torch.Tensor, float], seed: int, request: Request) -> torch.Tensor:
         """The picture of a section's loop, uint8 (bands, columns), which begins with a beat."""
         pipe = self.pipe
-        canvas = pipe._canvas(pipe._noise(seed, self.period.columns), None, 1.0, *prompts, circular=True)
-        latents = denoise(pipe.checkpoint, canvas, pipe.grid.window, self.settings["scheduler"], self.settings["steps"],
-                          seed, lambda step, steps: request.report(step / steps, "Finding a beat"), request.cancel)
+        latents = pipe._own_loop(self.period.columns, prompts, {**self.settings, "seed": seed}, request)
         beats = round(self.loop_s * self.piece.bpm / 60)
         return on_the_beat(decode_circular(latents, pipe.checkpoint, pipe.grid)[0], beats)

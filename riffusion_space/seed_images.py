@@ -16,8 +16,10 @@ from PIL import Image
 from riffusion_space.audio import Waveform, read_audio
 from riffusion_space.images import is_stereo, read_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, has_params
+from riffusion_space.tempo import steady_beat
 
 SEED_IMAGES_DIR = Path(__file__).resolve().parent.parent / "assets" / "seed_images"
+_NEARLY = 0.95  # of a clip is one, and no loop of its own
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
 
 
@@ -79,6 +81,26 @@ def load_seed_image(source: str | Path | Image.Image, params: SpectrogramParams)
     for left in range(0, CLIP_COLUMNS, image.width):
         loop.paste(image, (left, 0))
     return loop
+
+
+def loop_columns(source: str | Path, params: SpectrogramParams) -> tuple[float, float | None]:
+    """How many of a seed image's 512 columns to repeat, so that its beat goes on, and its tempo, where that is known.
+
+    A picture or sound that is shorter is a loop as it is. Of a longer sound it is as many bars as there is place for,
+    if it has a steady beat. Raises ValueError for a file that is neither.
+    """
+    for seed in built_in():
+        if seed.name == str(source):
+            return float(CLIP_COLUMNS), seed.bpm
+    if is_picture(source):
+        return float(min(read_image(source).width, CLIP_COLUMNS)), None
+    clip_s = CLIP_COLUMNS / params.columns_per_second
+    wave = read_audio(source, only_seconds=clip_s)
+    beat = steady_beat(wave)
+    seconds = min(wave.duration_s, clip_s)
+    if beat is not None and seconds > _NEARLY * clip_s:
+        seconds = beat.bars_s(clip_s)
+    return seconds * params.columns_per_second, None if beat is None else 60 / beat.step_s
 
 
 def _open(source: str | Path, params: SpectrogramParams) -> Image.Image:

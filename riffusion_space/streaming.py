@@ -13,7 +13,9 @@ sound that went on from them. The level has one gain that moves over a chunk by 
 
 What a chunk sees of the one before is too little to keep a beat by. So chunks are painted by img2img from a loop of
 whole bars that goes round under the stream: a seed image, or else a loop of the prompt's own, painted in few steps when
-the prompt begins, as long pieces have one (``steady``). The wilder the stream, the less it holds to that.
+the prompt begins, as long pieces have one (``steady``). While one prompt gives way to another, so do their loops, if
+they are of one length; else the tempo changes with the prompt that leads, from one beat to the next. The wilder the
+stream, the less it holds to its loop.
 """
 
 from __future__ import annotations
@@ -34,13 +36,14 @@ from riffusion_space.arguments import MAX_SEED, check_arguments
 from riffusion_space.audio import Waveform
 from riffusion_space.codec import pixels_to_amplitudes
 from riffusion_space.denoise import Canvas, denoise
-from riffusion_space.latents import decode_latents
+from riffusion_space.latents import decode_latents, encode_pixels
+from riffusion_space.looping import columns_at
 from riffusion_space.phase import Kept, reconstruct
 from riffusion_space.pipeline import slerp
 from riffusion_space.prompts import embed_prompts
 from riffusion_space.request import Progress, Request
-from riffusion_space.seed_images import built_in, load_seed_image
-from riffusion_space.steady import SHARED_NOISE, WRAP, Period, open_period
+from riffusion_space.seed_images import load_seed_image, loop_columns
+from riffusion_space.steady import SHARED_NOISE, WRAP, Period, open_period, repeated
 from riffusion_space.tempo import named_bpm, with_tempo
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ _LEVEL = 0.12  # root mean square that the gain moves to
 _HOLD = 0.8  # how much of its own loop a stream keeps that is not wild at all; half as wild, as long pieces do
 _UP, _DOWN = 10 ** (2 / 20), 10 ** (-3 / 20)  # how far the gain moves in a chunk
 _MOVING = 22_050  # samples in which it does
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,27 @@ class StreamRequest:
 
 
 @dataclass(frozen=True, eq=False)
+class Loop:
+    """What goes round under a stream.
+
+    Attributes:
+        latents: (1, channels, rows, columns).
+        bpm: its tempo as it goes round, or None where that is not known.
+        prompt: whose it is; empty for a seed image.
+        made_of: all that it depends on.
+    """
+
+    latents: torch.Tensor
+    bpm: float | None
+    prompt: str
+    made_of: str
+
+    @property
+    def columns(self) -> int:
+        return self.latents.shape[-1]
+
+
+@dataclass(frozen=True, eq=False)
 class StreamState:
     """All that the next chunk depends on besides the request: the same state and request make the same chunk.
 
@@ -105,8 +129,8 @@ class StreamState:
         gain: at the end of the last chunk; 0 before the first sound.
         blend: share of each prompt in the last chunk, adding up to 1.
         target, remaining: the prompt that is being reached and in how many chunks.
-        beat, beat_name: latents (1, channels, rows, up to 64) of the loop under the stream, which goes round once in so
-            many columns, and what it is of.
+        loops: of a seed image, or of the prompts in ``blend``.
+        origin: column of the stream at which a loop begins.
     """
 
     seed: int = 0
@@ -117,16 +141,18 @@ class StreamState:
     blend: Mapping[str, float] = field(default_factory=dict)
     target: str = ""
     remaining: int = 0
-    beat: torch.Tensor | None = None
-    beat_name: str = ""
+    loops: tuple[Loop, ...] = ()
+    origin: int = 0
 
     def to_bytes(self) -> bytes:
         """The state in safetensors' format, about half a megabyte."""
-        tensors = {name: value.contiguous() for name in ("latents", "samples", "beat")
+        tensors = {name: value.contiguous() for name in ("latents", "samples")
                    if (value := getattr(self, name)) is not None}
+        tensors |= {f"loop {number}": loop.latents.contiguous() for number, loop in enumerate(self.loops)}
         plain = {name: getattr(self, name) for name in
-                 ("seed", "chunks", "gain", "blend", "target", "remaining", "beat_name")}
-        text = json.dumps({"format": _FORMAT, **plain}).encode()
+                 ("seed", "chunks", "gain", "blend", "target", "remaining", "origin")}
+        loops = [{"bpm": loop.bpm, "prompt": loop.prompt, "made_of": loop.made_of} for loop in self.loops]
+        text = json.dumps({"format": _FORMAT, "loops": loops, **plain}).encode()
         return save({**tensors, "state": torch.frombuffer(bytearray(text), dtype=torch.uint8)})
 
     @classmethod
@@ -136,7 +162,9 @@ class StreamState:
             tensors = load(data)
             plain = json.loads(tensors.pop("state").numpy().tobytes())
             if plain.pop("format") == _FORMAT:
-                return cls(**plain, **tensors)
+                loops = tuple(Loop(tensors.pop(f"loop {number}"), **loop)
+                              for number, loop in enumerate(plain.pop("loops")))
+                return cls(**plain, loops=loops, **tensors)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError("expected the bytes of a stream's state, got something else") from error
         raise ValueError("expected the bytes of a stream's state of this version, got those of another")
@@ -151,9 +179,11 @@ class StreamChunk:
         pixels: uint8 (bands, 256), the spectrogram of just that sound.
         start: of its first sample in the stream.
         blend: share of each prompt in it.
-        bpm: of the loop under it, which is a whole number of columns long; None where no tempo was named.
+        bpm: of the loop under it, which is a whole number of columns long; without one, or where its tempo is not
+            known, what was asked for, if anything.
         steps: that it was denoised in.
-        took_s: seconds that making it took, waiting for the device not included.
+        took_s: seconds that making it took, without waiting for the device.
+        loop_s: seconds that painting its loop took before that; 0 where it was there.
         state: to go on from, after it.
     """
 
@@ -164,6 +194,7 @@ class StreamChunk:
     bpm: float | None
     steps: int
     took_s: float
+    loop_s: float
     state: StreamState
 
 
@@ -193,10 +224,10 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
     recommended = pipe.checkpoint.recommended
     steps = usual_steps(pipe, request)
     with pipe._request(progress, cancel) as turn:
-        started = time.perf_counter()
-        state = _turned_to(state, request)
         scheduler = request.scheduler or recommended.scheduler
-        state = _with_beat(pipe, state, request, scheduler, steps, turn)
+        begun = time.perf_counter()
+        state = _with_loops(pipe, state, _turned_to(state, request), request, scheduler, turn)
+        started = time.perf_counter()
         canvas = _canvas(pipe, state, request)
         latents = denoise(pipe.checkpoint, canvas, canvas.noise.shape[-1], scheduler, steps, _chunk_seed(state),
                           lambda step, of: turn.report(0.1 + 0.7 * step / of, f"Step {step} of {of}"), cancel).cpu()
@@ -207,8 +238,8 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
         after = replace(state, chunks=state.chunks + 1, latents=latents[..., -_CONTEXT:].clone(), gain=gain,
                         samples=sound[heard - known : heard + join].clone())
         chunk = StreamChunk(Waveform(samples[None], pipe.params.sample_rate), pixels[:, : heard // hop].numpy(),
-                            state.chunks * heard, dict(state.blend), _tempo(pipe, state, request), steps,
-                            time.perf_counter() - started, after)
+                            state.chunks * heard, dict(state.blend), _tempo(state, request), steps,
+                            time.perf_counter() - started, started - begun, after)
         return chunk, after
 
 
@@ -259,47 +290,83 @@ def _turned_to(state: StreamState, request: StreamRequest) -> StreamState:
     return replace(state, blend=blend, target=target, remaining=remaining - 1)
 
 
-def _with_beat(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest, scheduler: str, steps: int,
-               turn: Request) -> StreamState:
-    """The state with the latents of the loop under the stream, which are found once: of the request's seed image, or of
-    the prompt that has the largest share.
-    """
+def _with_loops(pipe: RiffusionPipeline, before: StreamState, state: StreamState, request: StreamRequest,
+                scheduler: str, turn: Request) -> StreamState:
+    """The state with the loops under the next chunk. Those that were there ``before`` are kept."""
+    there = {loop.made_of: loop for loop in state.loops}
+    model = (pipe.checkpoint.name, pipe.checkpoint.revision)
+    # As many steps as there usually are, also where the chunk itself has to hurry: what is under it stays.
+    settings = {"seed": state.seed ^ SHARED_NOISE, "scheduler": scheduler,
+                "steps": min(LIVE_STEPS, pipe.checkpoint.recommended.steps, pipe.config.max_steps)}
+    loops = []
     if request.seed_image is not None:
-        name = f"image {request.seed_image}"
+        made_of = json.dumps([str(request.seed_image), *model])
+        loops.append(there.get(made_of) or _loop_of_image(pipe, request.seed_image, made_of, turn))
     elif request.wildness < 1:
-        prompt = _leading(state)
-        columns = _period(pipe, request.bpm or named_bpm(prompt)).columns
-        name = f"{columns} columns of {prompt}"
-    else:
-        return replace(state, beat=None, beat_name="")
-    if name == state.beat_name:
-        return state
-    if request.seed_image is not None:
-        image = load_seed_image(request.seed_image, pipe.params)
-        beat = pipe._looped_latents(image, pipe.grid.window, turn)
-    else:
-        settings = {"seed": state.seed ^ SHARED_NOISE, "steps": steps, "scheduler": scheduler}
-        beat = pipe._own_loop(columns, _prompts(pipe, {prompt: 1.0}, request), settings, turn)
-    return replace(state, beat=beat.cpu(), beat_name=name)
+        for prompt in state.blend:
+            bpm, prompts = _bpm(prompt, request), _prompts(pipe, {prompt: 1.0}, request)
+            period = _period(pipe, bpm)
+            made_of = json.dumps([prompt, period.columns, request.negative_prompt, prompts[2], settings, *model,
+                                  dict(pipe.lora_weights)])
+            if (loop := there.get(made_of)) is None:
+                latents = pipe._own_loop(period.columns, prompts, settings, turn.within(0.0, 0.1)).cpu()
+                loop = Loop(latents, None if bpm is None else round(bpm / period.stretch, 2), prompt, made_of)
+            loops.append(loop)
+    after = replace(state, loops=tuple(loops))
+    old, new = _leading(before), _leading(after)
+    if old is None or new is None or old.columns == new.columns or old.bpm is None or new.bpm is None:
+        return after
+    # The new loop goes on within the beat that the old one is in.
+    column_s, first = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate, state.chunks * CHUNK + _HELD
+    into_beat = (first - state.origin) * column_s * old.bpm / 60 % 1
+    return replace(after, origin=first - round(into_beat * 60 / new.bpm / column_s))
 
 
-def _leading(state: StreamState) -> str:
-    """The prompt that has the largest share."""
-    return max(state.blend, key=state.blend.__getitem__)
+def _loop_of_image(pipe: RiffusionPipeline, source: str | Path, made_of: str, turn: Request) -> Loop:
+    """A seed image, or as much of a picture or sound as is whole bars, stretched to whole columns of latents."""
+    width, bpm = loop_columns(source, pipe.params)
+    columns = max(1, round(width / pipe.grid.scale))
+    picture = np.asarray(load_seed_image(source, pipe.params))[:, :, 0]
+    stretch = width / (columns * pipe.grid.scale)
+    position = torch.arange(columns * pipe.grid.scale, dtype=torch.float64) * stretch
+    bars = columns_at(torch.from_numpy(picture.copy()).float(), position).round().to(torch.uint8)
+    around = repeated(bars, pipe.grid.window * pipe.grid.scale)[None]  # so that its end is followed by its beginning
+    latents = encode_pixels(around, pipe.checkpoint, pipe.grid, turn.stage(0.0, 0.05, "Reading the seed image"))
+    return Loop(latents[..., :columns].cpu(), None if bpm is None else round(bpm * stretch, 2), "", made_of)
 
 
-def _tempo(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest) -> float | None:
-    """The tempo of what the stream is painted over; without a loop, that which is asked for."""
-    if request.seed_image is not None:
-        return next((seed.bpm for seed in built_in() if seed.name == request.seed_image), None)
-    bpm = request.bpm or named_bpm(_leading(state))
-    return bpm if bpm is None or state.beat is None else round(bpm / _period(pipe, bpm).stretch, 2)
+def _bpm(prompt: str, request: StreamRequest) -> float | None:
+    """The tempo that the checkpoint is told for a prompt."""
+    return named_bpm(prompt) or request.bpm
+
+
+def _leading(state: StreamState) -> Loop | None:
+    """The loop of the prompt with the largest share, or that of the seed image."""
+    return max(state.loops, key=lambda loop: state.blend.get(loop.prompt, 0.0), default=None)
+
+
+def _tempo(state: StreamState, request: StreamRequest) -> float | None:
+    """The tempo of what the stream is painted over; where that is not known, the one that is asked for."""
+    loop = _leading(state)
+    if loop is not None and loop.bpm is not None:
+        return loop.bpm
+    return _bpm(max(state.blend, key=state.blend.__getitem__), request)
 
 
 def _period(pipe: RiffusionPipeline, bpm: float | None) -> Period:
-    """The loop under a stream: whole bars that a window sees together with their beginning once more."""
+    """The loop of a prompt's own: whole bars, which a window sees together with their beginning, or one slow bar."""
     column_s = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate
     return open_period(pipe.grid.window - WRAP, column_s, bpm)
+
+
+def _under(state: StreamState) -> torch.Tensor | None:
+    """Latents (1, channels, rows, columns) of what goes round under a chunk: loops of one length, by their shares."""
+    leading = _leading(state)
+    if leading is None:
+        return None
+    loops = [loop for loop in state.loops if loop.columns == leading.columns]
+    shares = torch.tensor([state.blend.get(loop.prompt, 1.0) for loop in loops])
+    return sum(share * loop.latents for share, loop in zip(shares / shares.sum(), loops))
 
 
 def _chunk_seed(state: StreamState) -> int:
@@ -325,16 +392,15 @@ def _canvas(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest)
     kept = 0 if state.latents is None else state.latents.shape[-1]
     new = CHUNK if kept else CHUNK + _HELD
     first = state.chunks * CHUNK + (_HELD if kept else 0)  # where the new columns lie in the stream
-    loop = pipe.grid.window if state.beat is None else state.beat.shape[-1]
-    place = torch.arange(first - kept, first + new) % loop
-    noise = slerp(pipe._noise(state.seed ^ SHARED_NOISE, loop)[..., place], pipe._noise(_chunk_seed(state), kept + new),
-                  torch.full((kept + new,), float(request.wildness)))[None]
-    strength = torch.ones(kept + new)
-    init = None
-    if kept or state.beat is not None:
-        init = torch.zeros_like(noise) if state.beat is None else state.beat[..., place]
-        strength[kept:] = _strength(state, request)
+    under = _under(state)
+    length = pipe.grid.window if under is None else under.shape[-1]
+    place = (torch.arange(first - kept, first + new) - state.origin) % length
+    noise = slerp(pipe._noise(state.seed ^ SHARED_NOISE, length)[..., place],
+                  pipe._noise(_chunk_seed(state), kept + new), torch.full((kept + new,), float(request.wildness)))[None]
+    strength = torch.full((kept + new,), _strength(state, request))
+    init = None if under is None else under[..., place]
     if kept:
+        init = torch.zeros_like(noise) if init is None else init
         init[..., :kept], strength[:kept] = state.latents, 0
     positive, negative, guidance = _prompts(pipe, state.blend, request)
     return Canvas(noise=noise, init=init, strength=strength, positive=positive[None], negative=negative[None],
@@ -343,7 +409,7 @@ def _canvas(pipe: RiffusionPipeline, state: StreamState, request: StreamRequest)
 
 def _strength(state: StreamState, request: StreamRequest) -> float:
     """How far a chunk goes from the loop under it."""
-    if state.beat is None:
+    if not state.loops:
         return 1.0
     return float(request.strength if request.seed_image is not None else 1 - _HOLD * (1 - request.wildness))
 

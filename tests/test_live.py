@@ -97,6 +97,17 @@ def test_plays_on_without_a_gap_whatever_happens(listener, server, tmp_path):
     assert seconds_until_idle(server.pid, 10) < 6
 
 
+def test_a_recording_of_it_plays_on_from_its_settings(listener, server, tmp_path):
+    """As a link, or a file that is opened, fills them in."""
+    page = listener
+    page.goto(f"{server.url}/?task=stream&prompt=hail&seed=5&steps=4&guidance=1")
+    expect(page.get_by_label("Prompt", exact=True).locator("visible=true")).to_have_value("hail")
+    page.get_by_label("Play without an end").click()
+    wait_until_heard(page, "hail")
+    settings = read_settings(save(page, tmp_path / "live.wav"))
+    assert settings["prompt"] == "hail" and settings["seed"] == 5
+
+
 def test_a_queue_that_is_edited_while_it_plays_and_stop_that_ends_the_work(listener, server):
     page = listener
     prompt = page.get_by_label("Prompt", exact=True).locator("visible=true")

@@ -45,7 +45,7 @@ def test_a_translation_has_the_places_of_its_sentence():
     ({"bars": 200, "bpm": 60.0}, "Die Takte sollen 1 bis 180 s dauern; 200 bei 60 Schlägen pro Minute sind 800.0 s."),
     ({"prompt_a": "rain", "prompt_b": ""},
      "Es fehlt, wohin es gehen soll: eine Beschreibung oder ein Startwert am Ende."),
-    ({"regions": [[1, 1.01]]}, "Die Auswahl soll mindestens 0.1 s lang sein, nicht 1 to 1.01 s."),
+    ({"regions": [[1, 1.01]]}, "Die Auswahl soll mindestens 0.1 s lang sein, nicht von 1 bis 1.01 s."),
     ({"regions": [[1, 2, 200, 210]]},
      "Das Band soll mindestens 50 Hz breit sein und zwischen 0 und 10000 Hz liegen, nicht 200 bis 210 Hz."),
 ])
@@ -57,9 +57,11 @@ def test_bad_input_is_refused_in_german(arguments, german):
 
 
 def test_bad_files_are_refused_in_german(tmp_path):
-    file = tmp_path / "song.wav"
+    file, damaged = tmp_path / "song.wav", tmp_path / "damaged.wav"
     file.write_bytes(b"")
+    damaged.write_bytes(b"no sound at all" * 100)
     for read, german in ((read_audio, "'song.wav' ist leer."),
+                         (lambda _: read_audio(damaged), "'damaged.wav' ist keine Audiodatei, oder ist beschädigt."),
                          (read_image, "'song.wav' ist kein Bild, oder ist beschädigt."),
                          (lambda _: from_value(None), GERMAN["Expected something drawn: the canvas is white, which is "
                                                              "silence."])):
@@ -69,7 +71,9 @@ def test_bad_files_are_refused_in_german(tmp_path):
 
 
 def test_what_has_no_translation_stays_as_it_is():
-    assert said("Expected the impossible.", "de") == "Expected the impossible."
+    for text in ("Expected the impossible.", "Expected bars of section 2 from 1 to 64, got 0.",
+                 "Expected " + " from " * 20_000 + " to "):
+        assert said(text, "de") == text
 
 
 def test_a_german_browser_is_told_in_german_and_an_english_one_in_english(browser):

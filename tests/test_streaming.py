@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import make_music
 
+from riffusion_space.audio import Waveform, write_audio
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.request import Cancelled
-from riffusion_space.streaming import StreamRequest, StreamState, _turned_to, next_chunk, stream
+from riffusion_space.seed_images import built_in
+from riffusion_space.streaming import StreamRequest, StreamState, _turned_to, _under, next_chunk, stream
 
 RAIN = StreamRequest("rain", steps=2, guidance=2.0)
 SAMPLES = 32 * 8 * 441
@@ -50,7 +53,7 @@ def test_a_state_makes_the_same_chunk_however_often_and_through_bytes(tiny_pipe)
     first, state = next_chunk(tiny_pipe, StreamState(seed=3), RAIN)
     one, _ = next_chunk(tiny_pipe, state, RAIN)
     two, _ = next_chunk(tiny_pipe, StreamState.from_bytes(state.to_bytes()), RAIN)
-    assert np.array_equal(one.audio.samples, two.audio.samples)
+    assert np.array_equal(one.audio.samples, two.audio.samples) and len(state.loops) == 1
     other, _ = next_chunk(tiny_pipe, state, StreamRequest("wind", steps=2, guidance=9.0))
     assert not np.array_equal(one.audio.samples, other.audio.samples)
     assert len(state.to_bytes()) < 1_000_000 and state.latents.device.type == "cpu"
@@ -81,38 +84,82 @@ def test_wildness_walks_the_noise(tiny_pipe):
 def test_a_seed_image_is_read_once_and_can_be_left(tiny_pipe):
     beat = StreamRequest("rain", steps=2, guidance=2.0, seed_image="beat", strength=0.5)
     first, state = next_chunk(tiny_pipe, StreamState(), beat)
-    assert state.beat.shape[-1] == 64 and state.beat_name == "image beat"
+    (loop,) = state.loops
+    assert loop.columns == 64 and first.bpm == loop.bpm == next(seed.bpm for seed in built_in() if seed.name == "beat")
     _, again = next_chunk(tiny_pipe, state, beat)
-    assert again.beat is state.beat
+    assert again.loops[0] is loop
     _, left = next_chunk(tiny_pipe, again, RAIN)
-    assert left.beat_name == "60 columns of rain"
+    assert [loop.prompt for loop in left.loops] == ["rain"]
 
 
 def test_a_stream_goes_round_a_loop_of_its_own(tiny_pipe):
-    techno = StreamRequest("rain, 130 bpm", steps=2, guidance=2.0)
-    first, state = next_chunk(tiny_pipe, StreamState(), techno)
-    assert state.beat.shape[-1] == 46  # two bars, which are 46.15 columns
-    assert first.bpm == pytest.approx(130.43, abs=0.01)
-    second, again = next_chunk(tiny_pipe, state, techno)
-    assert again.beat is state.beat and second.bpm == first.bpm
-    wild, without = next_chunk(tiny_pipe, again, replace(techno, wildness=1.0))
-    assert without.beat is None and wild.bpm == 130
-    _, slow = next_chunk(tiny_pipe, state, replace(techno, prompt="rain", bpm=40.0))
-    assert slow.beat.shape[-1] == 75  # a bar that is longer than the model sees at once
-    open_tempo, state = next_chunk(tiny_pipe, state, replace(techno, prompt="rain"))
-    assert state.beat.shape[-1] == 60 and open_tempo.bpm is None
+    rain = StreamRequest("rain, 130 bpm", steps=2, guidance=2.0)
+    first, state = next_chunk(tiny_pipe, StreamState(), rain)
+    (loop,) = state.loops
+    assert loop.columns == 46 and first.loop_s > 0  # two bars, which are 46.15 columns
+    assert first.bpm == loop.bpm == pytest.approx(130.43, abs=0.01)
+    second, again = next_chunk(tiny_pipe, state, replace(rain, bpm=100.0))  # the prompt's own tempo is what it is told
+    assert again.loops[0] is loop and second.bpm == first.bpm
+    wild, without = next_chunk(tiny_pipe, again, replace(rain, wildness=1.0))
+    assert not without.loops and wild.bpm == 130
+    _, slow = next_chunk(tiny_pipe, state, replace(rain, prompt="rain", bpm=40.0))
+    assert slow.loops[0].columns == 75  # a bar that is longer than the model sees at once
+    open_tempo, state = next_chunk(tiny_pipe, state, replace(rain, prompt="rain"))
+    assert state.loops[0].columns == 60 and open_tempo.bpm is None
 
 
-def test_the_loop_is_that_of_the_prompt_that_leads(tiny_pipe):
+@pytest.mark.parametrize("change", [{"negative_prompt": "wind"}, {"guidance": 3.0}, {"scheduler": "ddim"}])
+def test_a_loop_is_made_anew_when_it_would_be_another(tiny_pipe, change):
+    _, state = next_chunk(tiny_pipe, StreamState(), RAIN)
+    _, after = next_chunk(tiny_pipe, state, replace(RAIN, **change))
+    assert not torch.equal(after.loops[0].latents, state.loops[0].latents)
+
+
+def test_a_hurry_does_not_last(tiny_pipe):
+    """What is under the stream has as many steps, however few the chunk had that it began with."""
+    hurried, calm = (next_chunk(tiny_pipe, StreamState(), replace(RAIN, steps=steps))[1] for steps in (1, 4))
+    assert torch.equal(hurried.loops[0].latents, calm.loops[0].latents)
+
+
+def test_loops_give_way_to_each_other_as_prompts_do(tiny_pipe):
     def chunk(state, prompt):
         return next_chunk(tiny_pipe, state, StreamRequest(prompt, steps=1, guidance=1.0, transition=4))[1]
 
     state = chunk(StreamState(), "rain")
-    beats = [state.beat]
+    (rain,) = state.loops
+    shares = []
     for _ in range(4):
         state = chunk(state, "wind")
-        beats.append(state.beat)
-    assert beats[0] is beats[1] is beats[2] and beats[3] is beats[4] is not beats[2]
+        wind = state.loops[-1].latents
+        shares.append(round(float((_under(state) - rain.latents).norm() / (wind - rain.latents).norm()), 3))
+    assert shares == [0.25, 0.5, 0.75, 1.0] and [loop.prompt for loop in state.loops] == ["wind"]
+
+
+def test_a_new_tempo_goes_on_within_the_beat(tiny_pipe):
+    slow, fast = (StreamRequest(f"rain, {bpm} bpm", steps=1, guidance=1.0) for bpm in (100, 140))
+    state = next_chunk(tiny_pipe, next_chunk(tiny_pipe, StreamState(), slow)[1], slow)[1]
+    after = next_chunk(tiny_pipe, state, fast)[1]
+    first = 2 * 32 + 4  # column of the stream from which on the new loop counts
+    column_s = 0.08
+    beats = [(first - each.origin) * column_s * each.loops[0].bpm / 60 % 1 for each in (state, after)]
+    assert after.origin != 0 and abs((beats[1] - beats[0] + 0.5) % 1 - 0.5) < column_s * 140 / 60 / 2 + 0.01
+
+
+@pytest.mark.parametrize("seconds, bpm, columns", [(4.0, 120, 50), (10.0, 130, 46), (2.5, None, 31)])
+def test_a_sound_of_ones_own_goes_round_in_whole_bars(tiny_pipe, tmp_path, seconds, bpm, columns):
+    if bpm is None:
+        sound = make_music(seconds)
+    else:  # clicks
+        samples = np.zeros((1, round(seconds * 44_100)), np.float32)
+        click = (np.random.default_rng(0).normal(0, 0.3, 900) * np.linspace(1, 0, 900)).astype(np.float32)
+        for start in (np.arange(0, seconds - 0.05, 60 / bpm) * 44_100).astype(int):
+            samples[0, start : start + 900] += click
+        sound = Waveform(samples, 44_100)
+    file = write_audio(sound, tmp_path / "loop.wav")
+    chunk, state = next_chunk(tiny_pipe, StreamState(), replace(RAIN, seed_image=file))
+    assert state.loops[0].columns == columns
+    if bpm is not None:
+        assert chunk.bpm == pytest.approx(bpm, rel=0.01)
 
 
 def test_the_embedded_checkpoint_keeps_its_beat():
@@ -174,7 +221,7 @@ def test_without_words_there_is_nothing_to_be_guided_by(tiny_pipe):
         next_chunk(tiny_pipe, StreamState(), StreamRequest("", "noise", steps=2, guidance=5.0))
     finally:
         watch.remove()
-    assert rows == [1, 1, 1, 2, 2, 2]  # two steps of the loop, and the part of two that a chunk goes from there
+    assert rows == [*(7 * [1]), *(7 * [2])]  # the steps of the loop, and the part of two that a chunk goes from there
 
 
 def test_the_embedded_checkpoint_plays_on():

@@ -50,17 +50,20 @@ def test_error_reads_as_a_sentence(text, expected):
     assert sentence(ValueError(text)) == expected
 
 
-def test_folders_that_gradio_has_emptied_are_swept(tmp_path):
+def test_what_gradio_leaves_is_swept(tmp_path):
     old, young, full = (tmp_path / name for name in ("old", "young", "full"))
     for folder in (old, young, full):
         folder.mkdir()
     (full / "sound.wav").touch()
+    empty, sound = tmp_path / "tmp1", tmp_path / "sound.wav"
+    empty.touch()
+    sound.write_bytes(b"RIFF")
     hours_ago = time.time() - 5 * 3600
-    for folder in (old, full):
-        os.utime(folder, (hours_ago, hours_ago))
+    for entry in (old, full, empty, sound):
+        os.utime(entry, (hours_ago, hours_ago))
     worker = Worker(PipelineLoader(Config()), Config())
     worker._sweep(tmp_path)
-    assert not old.exists() and young.exists() and full.exists()
+    assert not old.exists() and young.exists() and full.exists() and not empty.exists() and sound.exists()
     os.utime(young, (hours_ago, hours_ago))
     worker._sweep(tmp_path)  # not again within the hour
     assert young.exists()

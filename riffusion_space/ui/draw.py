@@ -32,8 +32,8 @@ def build(worker: Worker, _: Sampling) -> Tab:
             raise gr.Error(sentence(error), print_exception=False) from error
 
     def take(file: str | None) -> Any:
-        """What was uploaded or comes from another tab; once it is on the canvas, that is no longer that file."""
-        return gr.skip() if file is None else (opened(file), None)
+        """What was uploaded or comes from another tab."""
+        return gr.skip() if file is None else opened(file)
 
     def choose(event: gr.SelectData) -> dict[str, str]:
         return opened(str(loops[event.index].path))
@@ -59,5 +59,7 @@ def build(worker: Worker, _: Sampling) -> Tab:
         result.follow(wire(worker, drawing2audio, [drawing], [], result.outputs, "Hear it", public=False).made)
     thumbnails.select(choose, None, drawing, **PRIVATE)
     # An event whose progress is hidden does not show its errors; on the file they leave the drawing alone.
-    file.change(take, file, [drawing, file], api_visibility="private", show_progress="minimal", show_progress_on=file)
+    taken = file.change(take, file, drawing, api_visibility="private", show_progress="minimal", show_progress_on=file)
+    # Once it is on the canvas, what is there is no longer that file.
+    taken.success(None, None, file, js="() => null", **PRIVATE)
     return Tab("draw", {}, file, result)

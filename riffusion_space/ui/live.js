@@ -44,6 +44,7 @@ let number = 0; // of the last request
 let asked = null; // the request under way: {number, since, and what `place` takes}
 let wait = 0; // no request before this time, in ms
 let unit = 0; // seconds that a step takes, all in all
+let loopTook = 0; // seconds that painting the loop of a new prompt took
 let usual = 0; // steps, when there is time
 let lastSteps = 0;
 let trouble = "";
@@ -208,10 +209,11 @@ function giveUp() {
   asked = null;
 }
 
-/** Steps that there is time for until a place is heard. */
-function stepsUntil(place) {
+/** Steps that there is time for until a place is heard, beside the loop of a prompt that is new. */
+function stepsUntil(place, isNew) {
   if (!unit) return null;
-  return Math.max(Math.floor(((place - rendered()) / RATE - MARGIN_S) / unit - OVERHEAD), 1);
+  const left = (place - rendered()) / RATE - MARGIN_S - (isNew ? loopTook : 0);
+  return Math.max(Math.floor(left / unit - OVERHEAD), 1);
 }
 
 /** Ask for the next chunk if there is little left to play. */
@@ -220,11 +222,11 @@ function askInTime() {
   const chunk = last();
   if (!chunk) return ask({ state: null, start: 0, atMost: null });
   const left = (chunk.end - rendered()) / RATE;
-  if (unit && left > estimate(usual) + SPARE_S) return;
-  if (queued().length && chunk.end - promptStart >= seconds(Number(find("hold").querySelector("input").value) || 20)) {
-    takeNext(chunk.end);
-  }
-  ask({ ...after(chunk), atMost: stepsUntil(chunk.end) });
+  const hold = seconds(Number(find("hold").querySelector("input").value) || 20);
+  const turns = queued().length && chunk.end - promptStart >= hold;
+  if (unit && left > estimate(usual) + (turns ? loopTook : 0) + SPARE_S) return;
+  if (turns) takeNext(chunk.end);
+  ask({ ...after(chunk), atMost: stepsUntil(chunk.end, turns) });
 }
 
 /** What follows a chunk; where its state is lost, something else does. */
@@ -238,13 +240,13 @@ function askAtOnce() {
   giveUp();
   wait = 0;
   if (!chunks.length) return askInTime();
-  const quick = seconds(stopping + estimate(Math.min(LEAST_STEPS, usual)) + MARGIN_S);
+  const quick = seconds(stopping + loopTook + estimate(Math.min(LEAST_STEPS, usual)) + MARGIN_S);
   const soon = rendered() + quick;
   const chunk = chunks.find(({ end }) => end > soon);
   promptStart = Math.max(soon, chunk?.start ?? 0);
-  if (!chunk) return ask({ ...after(last()), atMost: stepsUntil(last().end) });
+  if (!chunk) return ask({ ...after(last()), atMost: stepsUntil(last().end, true) });
   const { before: state, start, end, lead } = chunk;
-  if (start > soon) return ask({ state, start, lead, again: true, atMost: stepsUntil(start) });
+  if (start > soon) return ask({ state, start, lead, again: true, atMost: stepsUntil(start, true) });
   if (end - soon >= quick) return ask({ state, start, lead, again: true, atMost: LEAST_STEPS });
   ask({ ...after(chunk), early: true, atMost: LEAST_STEPS });
 }
@@ -258,7 +260,9 @@ function answered() {
   if (answer.error) return retry(answer.error);
   if (answer.cancelled || !playing) return;
   // The first may have waited for the checkpoint; of the others, waiting is a part.
-  const took = (request.state ? (performance.now() - request.since) / 1000 : answer.took) / (answer.steps + OVERHEAD);
+  const waited = (performance.now() - request.since) / 1000 - answer.loop;
+  const took = (request.state ? waited : answer.took) / (answer.steps + OVERHEAD);
+  if (answer.loop) loopTook = answer.loop;
   unit = unit && request.state ? 0.6 * unit + 0.4 * took : took;
   [usual, lastSteps, trouble] = [answer.usual, answer.steps, ""];
   const samples = fromPcm(answer.sound);

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +73,9 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
         """The chunk after the one that a handle is from, its own handle, the stream's seed, and its usual steps."""
         from riffusion_space.streaming import StreamRequest, StreamState  # which imports diffusers
 
-        begun = None
+        begun, loop = None, wanted["seed_image"]
+        if loop and Path(loop).is_file():
+            os.utime(loop)  # it is in use, however long ago it was uploaded: Gradio deletes what is old
         try:
             check_arguments(worker.config, seed=seed, **wanted)
             if not handle:
@@ -213,7 +217,7 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
     gr.on([now.click, prompt.submit], None, prompt, None, js=_NOW, **PRIVATE)
     later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
     prompt.change(None, prompt, None, js="(text) => window.riffusionLive?.written(text)", **PRIVATE)
-    seed.change(None, seed, None, js="(seed) => window.riffusionLive.seed(seed)", **PRIVATE)
+    seed.change(None, seed, None, js="(seed) => window.riffusionLive?.seed(seed)", **PRIVATE)
     sampled = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler]
     fields = [*sampled, seed_image.name, seed_image.file, strength, bpm, key]
     # A request may come before the answer to the last one, which is then no longer waited for.
@@ -223,19 +227,20 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
     heard.cancel(cancel, None, None, trigger_mode="multiple", **PRIVATE)
     heard.leave(leave, None, None, trigger_mode="multiple", **PRIVATE)
 
-    inputs = [prompt, *sampled, seed_image.name, strength, bpm, key, seed, gr.Textbox(None, visible=False),
-              seed_image.file]
+    told = [prompt, *sampled, seed_image.name, strength, bpm, key, seed]
+    inputs = [*told, gr.Textbox(None, visible=False), seed_image.file]
     endpoint = gr.Button(visible=False)
     endpoint.click(stream, inputs, [gr.Audio(visible=False), gr.JSON(visible=False)], api_name="stream",
                    concurrency_id="device", js=blanks_to_null(inputs))
-    return Tab("live", {}, seed_image.file, None, words, seeds, closed)
+    return replace(Tab.of(stream, told, seed_image.file, None, words, seeds), closed=closed)
 
 
 def _answer(chunk: StreamChunk) -> dict[str, Any]:
     """A chunk as the page takes it: ``sound`` 16-bit samples in base64, ``picture`` a data URL, and facts."""
     samples = np.clip(np.rint(chunk.audio.samples[0] * 32768), -32768, 32767).astype("<i2")
     return {"sound": base64.b64encode(samples.tobytes()).decode(), "picture": _picture(chunk.pixels),
-            "blend": dict(chunk.blend), "bpm": chunk.bpm, "steps": chunk.steps, "took": chunk.took_s}
+            "blend": dict(chunk.blend), "bpm": chunk.bpm, "steps": chunk.steps, "took": chunk.took_s,
+            "loop": chunk.loop_s}
 
 
 def _picture(pixels: np.ndarray) -> str:

@@ -41,7 +41,7 @@ _TABS = (
     ("extend", "Extend", extend.build),
     ("arrange", "Sections", arrange.build),
     ("morph", "Morph", morph.build),
-    ("live", "Live", live.build),
+    ("stream", "Live", live.build),
     ("codec", "Codec", codec.build),
     ("draw", "Draw", draw.build),
 )

@@ -6,6 +6,7 @@ of that, too, what the page has a word for is translated. What is not here stays
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import gradio as gr
@@ -18,6 +19,7 @@ GERMAN = {
     "Waiting for another request": "Eine andere Anfrage ist zuerst dran",
     "Analysing the input": "Das Original wird analysiert", "Analysing the sound": "Der Klang wird analysiert",
     "Analysing the result": "Das Ergebnis wird analysiert", "Reading the input": "Das Original wird gelesen",
+    "Reading the sections": "Die Teile werden gelesen",
     "Reading the seed image": "Die Schleife wird gelesen", "Finding a beat": "Ein Takt wird gesucht",
     "Painting": "Das Bild wird gemalt", "Finding the sound of the picture": "Aus dem Bild wird Klang",
     "Saving": "Wird gespeichert", "Done": "Fertig",
@@ -28,6 +30,8 @@ GERMAN = {
         "{}: erwartet wird eine ganze Zahl von {} bis {}, nicht {}.",
     "Expected {} of at most {} characters, got {}.": "{}: höchstens {} Zeichen, nicht {}.",
     "Expected {} without control characters.": "{}: bitte ohne Steuerzeichen.",
+    "Expected {} from {} to {}, got nothing.": "{}: erwartet wird {} bis {}.",
+    "Expected weights from {} to {} in {}, got {}.": "Gewichte von {} bis {} in {}, nicht {}.",
     "Expected a sound to restyle: upload or record one.": "Es fehlt ein Klang: hochladen oder aufnehmen.",
     "Expected a sound to analyse: upload or record one.": "Es fehlt ein Klang: hochladen oder aufnehmen.",
     "Expected a sound to change: upload or record one.": "Es fehlt ein Klang: hochladen oder aufnehmen.",
@@ -40,12 +44,15 @@ GERMAN = {
     "Expected a seed: 0 will do.": "Es fehlt ein Startwert: 0 genügt.",
     "Expected something drawn: the canvas is white, which is silence.":
         "Es ist noch nichts gezeichnet: die Fläche ist weiß, also Stille.",
-    "Expected an audio file, but {} is missing or none.": "{} ist keine Audiodatei, oder fehlt.",
+    "Expected an audio file such as WAV, MP3, FLAC, OGG, M4A or WebM, but {} is none or is damaged.":
+        "{} ist keine Audiodatei, oder ist beschädigt.",
+    "Expected an audio file, but there is no file {}.": "Eine Datei {} gibt es nicht.",
     "Expected an audio file, but {} is empty.": "{} ist leer.",
     "Expected a file with sound, got one with no audio stream.": "In dieser Datei ist kein Ton.",
     "Expected audio, but {} holds 0 s.": "In {} ist kein Ton.",
     "Expected at most {} s of audio, got more.": "Höchstens {} s Klang; diese Datei ist länger.",
-    "Expected at most {} s in all, got {} s of {}.": "Höchstens {} s im Ganzen; es wären {} s von {}.",
+    "Expected at most {} s in all, got {} s of sound and {} s more.":
+        "Höchstens {} s im Ganzen; es wären {} s und noch {} s.",
     "Expected a picture, but {} is none or is damaged.": "{} ist kein Bild, oder ist beschädigt.",
     "Expected a picture of at most {} pixels, but {} has more.": "Höchstens {} Bildpunkte; {} hat mehr.",
     "Expected an image of at most {} s, got one {} pixels wide.":
@@ -60,11 +67,12 @@ GERMAN = {
         "Die Takte sollen {} bis {} s dauern; {} bei {} Schlägen pro Minute sind {} s.",
     "Expected sections that last from {} to {} s, got {} bars at {} bpm, which is {} s.":
         "Die Teile sollen {} bis {} s dauern; {} Takte bei {} Schlägen pro Minute sind {} s.",
-    "Expected a region inside the sound of {} s, got {}.":
-        "Die Auswahl soll innerhalb der {} s liegen, nicht {}.",
-    "Expected a region of at least {} s, got {}.": "Die Auswahl soll mindestens {} s lang sein, nicht {}.",
-    "Expected a region that starts at 0 s or later, got {}.":
-        "Die Auswahl soll bei 0 s oder später beginnen, nicht {}.",
+    "Expected a region inside the sound of {} s, got {} to {} s.":
+        "Die Auswahl soll innerhalb der {} s liegen, nicht von {} bis {} s.",
+    "Expected a region of at least {} s, got {} to {} s.":
+        "Die Auswahl soll mindestens {} s lang sein, nicht von {} bis {} s.",
+    "Expected a region that starts at 0 s or later, got {} to {} s.":
+        "Die Auswahl soll bei 0 s oder später beginnen, nicht von {} bis {} s.",
     "Expected a band at least {} Hz wide within {} to {} Hz, got {} to {} Hz.":
         "Das Band soll mindestens {} Hz breit sein und zwischen {} und {} Hz liegen, nicht {} bis {} Hz.",
     "Expected a file made here, but {} holds no settings.": "{} enthält keine Einstellungen: ist es hier entstanden?",
@@ -72,6 +80,8 @@ GERMAN = {
         "Höchstens {} hören zugleich zu, und so viele sind es schon: später noch einmal.",
 }
 SENTENCES = {"de": GERMAN}
+
+_AS_IT_IS = re.compile(r"-?\d[\d.,e+-]*|'.*'|\".*\"", re.DOTALL)
 
 
 def language_of(request: gr.Request | None) -> str:
@@ -93,9 +103,13 @@ def said(text: str, language: str) -> str:
     return " · ".join(fitted(part, SENTENCES[language], partial(_word, language)) or part for part in parts)
 
 
-def _word(language: str, text: str) -> str:
-    """What the page calls an input: "steps", or "Duration (duration_s)"."""
+def _word(language: str, text: str) -> str | None:
+    """A number, a quotation, or what the page calls an input: "steps", or "Duration (duration_s)". None for the rest,
+    which would stay English amid another language.
+    """
+    if _AS_IT_IS.fullmatch(text):
+        return text
     name, bracket, argument = text.partition(" (")
     words = LANGUAGES[language]
     known = words.get(name) or words.get(name[:1].upper() + name[1:].replace("_", " "))
-    return text if known is None else known + bracket + argument
+    return None if known is None else known + bracket + argument

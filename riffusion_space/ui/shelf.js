@@ -284,7 +284,10 @@ find("undo").addEventListener("click", () => {
   find("play", cards.get(result.id).card).focus();
 });
 
-setInterval(() => cards.forEach(({ tellFacts }) => tellFacts()), 60_000); // results grow older
+const growOlder = setInterval(() => { // as results do
+  if (!element.isConnected) return clearInterval(growOlder);
+  cards.forEach(({ tellFacts }) => tellFacts());
+}, 60_000);
 
 // A player that starts stops what is heard here.
 document.addEventListener("play", () => cards.forEach(({ audio }) => audio.pause()), true);

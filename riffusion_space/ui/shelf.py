@@ -28,7 +28,7 @@ def shelf(titles: Mapping[str, str]) -> gr.HTML:
     """The visitor's results. Its value, from the page, is ``{added: ...}``, from the browser ``{go: ...}``.
 
     ``select`` tells that the visitor wants to go on with one; ``go`` is what ``Exchange`` takes. ``titles`` are those
-    of the tasks that can be gone on with.
+    of the tabs that can be gone on in.
     """
     (left, top, right, bottom), (width, height) = picture.MARGINS, picture.PLOT
     return scripted(__file__, {

@@ -175,6 +175,7 @@ NUMBERED = {"de": {"{} to {} s": "{} bis {} s", "up to {} s in all": "bis zu {} 
 
 I18N = gr.I18n(en={text: text for text in GERMAN}, **{language: dict(texts) for language, texts in LANGUAGES.items()})
 
+_LONGEST = 400
 _SPEAKING = ("label", "info", "placeholder")
 
 
@@ -198,17 +199,22 @@ def _translated(text: Any) -> Any:
     return I18N(text) if text in GERMAN else text
 
 
-def fitted(text: str, templates: Mapping[str, str], word: Callable[[str], str] = str) -> str | None:
+def fitted(text: str, templates: Mapping[str, str], word: Callable[[str], str | None] = str) -> str | None:
     """The translation of a text that a template fits, whose ``{}`` stand for anything; None where none does.
 
-    ``word`` translates what stands there. Of several templates the longest counts, which says most.
+    ``word`` translates what stands there, or says None where that fits none. Of several templates the longest counts,
+    which says most. A text that is longer than any sentence of the server's own has none: looking would take long.
 
     >>> fitted("1 to 30 s", {"{} to {} s": "{} bis {} s"})
     '1 bis 30 s'
     """
+    if len(text) > _LONGEST:
+        return None
     for template in sorted(templates, key=len, reverse=True):
         if found := _pattern(template).fullmatch(text):
-            return templates[template].format(*map(word, found.groups()))
+            places = [word(place) for place in found.groups()]
+            if None not in places:
+                return templates[template].format(*places)
     return None
 
 

@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -143,14 +143,21 @@ class Worker:
                 flag.remove()
 
     def _sweep(self, cache: Path) -> None:
-        """Remove, once an hour, the folders whose files Gradio has deleted: it leaves them there."""
+        """Remove, once an hour, what Gradio leaves: folders whose files it has deleted, and a file without content for
+        every file that a component took.
+        """
         now = time.time()
         if now - self._swept < _HOUR_S:
             return
         self._swept = now
-        for folder in cache.iterdir():
-            if folder.is_dir() and now - folder.stat().st_mtime > _HOUR_S and not any(folder.iterdir()):
-                folder.rmdir()
+        for entry in list(cache.iterdir()):
+            with suppress(OSError):  # another app's, or it is gone already
+                if now - entry.stat().st_mtime < _HOUR_S:
+                    continue
+                if entry.is_dir():
+                    entry.rmdir()  # which it refuses where there are files
+                elif entry.stat().st_size == 0:
+                    entry.unlink()
 
     def _clean_up(self, made: asyncio.Task[Made], folder: Path, flag: CancelFlag) -> None:
         """Remove what a cancelled request leaves, who may have been done before it noticed."""
