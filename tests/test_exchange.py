@@ -222,7 +222,7 @@ def test_link_asks_for_the_same_again(shelf):
     ("task=interpolate&prompt_a=harp&prompt_b=banjo&seed=5", "To", "banjo"),
     ("task=text2audio&prompt=%3Cb%3E&steps=many&nonsense=1&scheduler=no", "Prompt", "<b>"),
     ("task=nothing&prompt=harp", "Prompt", ""),
-    ("task=stream&prompt=rain&wildness=0.2", "How wild", "0.2"),
+    ("task=stream&prompt=rain&wildness=0.2", "number input for How wild", "0.2"),
 ])
 def test_links_of_any_kind(page, query, label, value):
     page.goto(f"{app_server.start().url}/?{query}")
