@@ -317,7 +317,7 @@ def _train(output: Path, arguments: dict[str, Any], progress: _ProgressLine) -> 
     if propose:
         from riffusion_space.training.proposals import propose_captions
 
-        path, proposals = propose_captions(folder, progress)
+        path, proposals = propose_captions(folder, progress, [output])
         for name, caption in proposals.items():
             tell(f"{name}: {caption}")
         return f"{path}: edit it, and train without --propose-captions" if path else "nothing: no caption is missing"

@@ -13,10 +13,9 @@ import json
 import math
 import os
 import random
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from riffusion_space.checkpoints import Checkpoint, load
 from riffusion_space.config import Config
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.training.card import write_card
-from riffusion_space.training.clips import CLIP_SECONDS, ClipSet, load_clips
+from riffusion_space.training.clips import CLIP_SECONDS, ClipSet, escape, load_clips
 from riffusion_space.training.options import Options
 from riffusion_space.training.publish import prepare, publish
 from riffusion_space.training.state import set_rate
@@ -80,21 +79,24 @@ def finetune(folder: Path, out: Path, options: Options | None = None, progress: 
     accelerator = _accelerator(options)
     if not accelerator.is_main_process:  # one of them speaks for all
         progress, tell = (lambda fraction, text: None), (lambda line: None)
-    # What stays frozen needs no more than half precision where that is computed with; what moves does.
-    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision)
-    dtype = half if half and not options.full and accelerator.device.type == "cuda" else torch.float32
     if options.push and accelerator.is_main_process:
         prepare(options.push)
     progress(0.0, "Loading the checkpoint")
-    checkpoint = load(options.checkpoint, accelerator.device, dtype, few_steps=False)
+    checkpoint = load(options.checkpoint, accelerator.device, torch.float32, few_steps=False)
     if (kind := checkpoint.scheduler.config.prediction_type) not in ("epsilon", "v_prediction"):
         raise ValueError(f"expected a checkpoint that predicts epsilon or v_prediction, got {kind!r}")
     cache = options.cache or out / "training" / "latents"
     with accelerator.main_process_first():  # the others find the latents in the cache
         clips = load_clips(folder, checkpoint, cache, options.stereo, options.caption,
-                           lambda fraction, text: progress(0.0, text), options.beat_aligned)
+                           lambda fraction, text: progress(0.0, text), options.beat_aligned, [out])
     for line in clips.report.lines():
         tell(line)
+    # What stays frozen needs no more than half precision where that is computed with; what moves does.
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision)
+    if half and not options.full and accelerator.device.type == "cuda":
+        for model in (checkpoint.unet, checkpoint.vae, checkpoint.text_encoder):
+            model.to(half)
+        checkpoint = replace(checkpoint, dtype=half)
     outcome = _Run(folder.resolve().name, clips, checkpoint, out, options, accelerator, progress, tell).train()
     if options.push and accelerator.is_main_process:
         tell(f"Pushed to {publish(out, options.push)}.")
@@ -397,8 +399,3 @@ def caption_tokens(checkpoint: Checkpoint, captions: list[str]) -> torch.Tensor:
         ids = tokenizer(caption, add_special_tokens=False, truncation=False, verbose=False).input_ids[:room]
         rows.append([start, *ids, end, *[end if pad is None else pad] * (room - len(ids))])
     return torch.tensor(rows)
-
-
-def escape(caption: str) -> str:
-    """A caption as a prompt that means it literally: brackets would weigh words."""
-    return re.sub(r"([()\[\]\\])", r"\\\1", caption)
