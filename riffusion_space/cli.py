@@ -232,7 +232,7 @@ def _add_training(task: argparse.ArgumentParser) -> None:
     group = task.add_argument_group("what is seen of it")
     add(group, "check_every", "steps between two looks at the held-out loss; the best weights are written",
         metavar="N")
-    add(group, "save_every", "steps that are lost at most when the run is killed", metavar="N")
+    add(group, "save_every", "steps that are taken again at most after the run was killed", metavar="N")
     add(group, "sample_every", "steps between two samples in OUT/samples; 0 makes none", metavar="N")
     add(group, "sample_prompt", "what they play; by default a caption of the held-out clips", metavar="TEXT")
     add(group, "push", "send the result to the Hub, into a private model if it is new (HF_TOKEN)", metavar="OWNER/NAME")
@@ -262,9 +262,9 @@ def main(argv: list[str] | None = None) -> int:
         progress.end()
         print(f"error: {error.strerror or error}: {error.filename or output}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         progress.end()
-        print("interrupted", file=sys.stderr)
+        print(": ".join(["interrupted", *map(str, interruption.args)]), file=sys.stderr)
         return 130
     progress.end()
     print(f"wrote {written}", file=sys.stderr)

@@ -35,7 +35,8 @@ def write_card(out: Path, music: str, clips: ClipSet, checkpoint: Checkpoint, op
              f'`StableDiffusionPipeline.load_lora_weights` of diffusers loads `{LORA_FILE}` as well; the web UIs read '
              f"`webui/{name}.safetensors`.")
     judged = "No clips were held out." if best is None else (
-        f"Loss on held-out clips: {bare:.4f} before, {best:.4f} after.")
+        f"Loss on held-out clips: {bare:.4f} before, {best:.4f} after."
+        + ("" if best < bare else " It never fell below the first: these weights may be worse than none."))
     seconds = len(clips) * CLIP_SECONDS
     (out / "README.md").write_text("\n".join([
         "---", *front, "---", "", f"# {name}", "",

@@ -29,7 +29,7 @@ from riffusion_space.checkpoints import Checkpoint
 from riffusion_space.codec import amplitudes_to_pixels
 from riffusion_space.latents import Grid, encode_pixels
 from riffusion_space.mel import mel_amplitudes
-from riffusion_space.prompts import check_prompt
+from riffusion_space.prompts import check_prompt, escape
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams
 from riffusion_space.tempo import beats_of
 from riffusion_space.training.options import STEREO_MODES
@@ -127,11 +127,6 @@ def caption_from_name(stem: str) -> str:
     words = re.sub(r"[\s_-]+", " ", re.sub(r"^\d{1,3}\s*[-.)]+\s+|^0\d+[\s_-]+", "", stem)).strip()
     words = re.sub(r"(?:^|\s+)(?:\(\d+\)|\[\d+\]|\d+)$", "", words)
     return words.strip()
-
-
-def escape(caption: str) -> str:
-    """A caption as a prompt that means it literally: brackets would weigh words."""
-    return re.sub(r"([()\[\]\\])", r"\\\1", caption)
 
 
 def find_sources(folder: Path, report: Report, caption: str | None = None,

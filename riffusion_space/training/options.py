@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from riffusion_space.prompts import check_prompt, escape
+
 TARGETS = ("attention", "transformer", "all")
 PRECISIONS = ("auto", "no", "fp16", "bf16")
 STEREO_MODES = ("mix", "each")
@@ -67,6 +69,10 @@ class Options:
             raise ValueError(f"expected a rate above 0, got {self.rate!r}")
         if self.caption is not None and not self.caption.strip():
             raise ValueError("expected caption to say what is heard, got an empty text")
+        if self.caption is not None:
+            check_prompt("caption", escape(self.caption))
+        if self.sample_prompt is not None:
+            check_prompt("sample_prompt", self.sample_prompt)
 
     def peak_rate(self, parameters: int) -> float:
         """The highest learning rate for a UNet of so many parameters."""
