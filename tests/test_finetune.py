@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from conftest import make_music
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from riffusion_space import cli
+from riffusion_space import checkpoints, cli
 from riffusion_space.audio import read_audio, write_audio
 from riffusion_space.clip import read_settings
 from riffusion_space.config import Config
@@ -162,6 +163,18 @@ def test_gradient_checkpointing_and_accumulation_learn_the_same(songs, choose, t
     assert "No clips were held out" in (tmp_path / "plain/README.md").read_text()
 
 
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_gradient_checkpointing_computes_the_text_encoder_twice(checkpointed, tiny_folder):
+    checkpoint = checkpoints.load(str(tiny_folder), "cpu")
+    model = trainee.Trainee(checkpoint, 2, "attention", text_encoder=True, gradient_checkpointing=checkpointed)
+    calls = []
+    attention = next(part for part in checkpoint.text_encoder.modules() if type(part).__name__ == "CLIPAttention")
+    attention.register_forward_pre_hook(lambda *arguments: calls.append(1))
+    model(torch.zeros(1, 4, 64, 64), torch.tensor([500]), torch.arange(77)[None]).sum().backward()
+    assert len(calls) == (2 if checkpointed else 1)
+    assert not attention.training  # what drops out while a checkpoint is trained still does not
+
+
 def test_it_stops_when_held_out_clips_sound_no_better(songs, choose, tmp_path):
     lines = []
     outcome = finetune(songs, tmp_path, choose(steps=50, check_every=1, patience=2, rate=0.5), tell=lines.append)
@@ -246,6 +259,19 @@ def test_a_sample_that_is_missing_is_made_and_one_that_cannot_be_is_told(trained
     assert picture.read_bytes() == (trained[0] / "samples/step_000008.png").read_bytes()
 
 
+def test_processes_that_do_not_share_the_output_folder_are_refused(songs, choose, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning.Accelerator, "gather", lambda self, step: torch.cat([step, step + 40]))
+    with pytest.raises(ValueError, match="after the same step, got 0 and 40: all machines have to share"):
+        finetune(songs, tmp_path / "out", choose())
+
+
+def test_a_run_is_not_resumed_by_more_processes(trained, songs, choose, tmp_path, monkeypatch):
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    monkeypatch.setattr(finetuning.Accelerator, "num_processes", 2)
+    with pytest.raises(ValueError, match="go on with processes 1, got 2"):
+        finetune(songs, out, choose(text_encoder=True, target="all"))
+
+
 def test_half_precision_is_of_the_kind_that_the_gpu_has(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
@@ -269,6 +295,32 @@ def test_full_fine_tuning_writes_a_checkpoint(songs, choose, tmp_path, tiny_fold
     stock = StableDiffusionPipeline.from_pretrained(out, safety_checker=None)
     assert stock.unet.config.sample_size == 64
     assert 'from_pretrained("whole-model")' in (out / "README.md").read_text()
+
+
+def test_a_checkpoint_stays_whole_until_it_is_replaced(tiny_folder, tmp_path, monkeypatch):
+    checkpoint = checkpoints.load(str(tiny_folder), "cpu")
+    model = trainee.Trainee(checkpoint, None, "all", text_encoder=False)
+    model.write(checkpoint, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with torch.no_grad():
+        model.trained()["unet.conv_in.weight"].add_(1)
+    replace, moved = os.replace, []
+
+    def full(source, target):
+        if Path(source).parent.name == "partial":
+            moved.append(source)
+            if len(moved) == 4:
+                raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.write(checkpoint, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    model.write(checkpoint, tmp_path)
+    unet = tmp_path / "unet/diffusion_pytorch_model.safetensors"
+    assert unet.read_bytes() != before[unet] and {path for path in tmp_path.rglob("*") if path.is_file()} == set(before)
 
 
 def test_whole_files_are_held_out():
