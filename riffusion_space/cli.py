@@ -303,21 +303,15 @@ def _train(output: Path, arguments: dict[str, Any], progress: _ProgressLine) -> 
     options = Options(**arguments)
     if output.exists() and not output.is_dir():
         raise ValueError(f"expected --output to be a folder, got the file {output.name!r}")
-    if not folder.is_dir():
-        from riffusion_space.training.dataset import fetch_dataset, is_dataset
-
-        if not is_dataset(str(folder)):
-            raise ValueError(f"expected a folder of audio files, but there is no folder {str(folder)!r}")
-        folder = fetch_dataset(str(folder), output / "training" / "music" / folder.name, progress)
-
     def tell(line: str) -> None:
         progress.end()
         print(line, file=sys.stderr, flush=True)
 
     if propose:
+        from riffusion_space.training.dataset import find_music
         from riffusion_space.training.proposals import propose_captions
 
-        path, proposals = propose_captions(folder, progress, [output])
+        path, proposals = propose_captions(find_music(folder, output, progress, tell), progress, [output])
         for name, caption in proposals.items():
             tell(f"{name}: {caption}")
         return f"{path}: edit it, and train without --propose-captions" if path else "nothing: no caption is missing"

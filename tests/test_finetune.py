@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from riffusion_space.prompts import embed_prompts, escape
 from riffusion_space.training import finetune as finetuning
 from riffusion_space.training import metallophone, trainee
 from riffusion_space.training import options as all_options
+from riffusion_space.training.card import write_card
+from riffusion_space.training.clips import load_clips
 from riffusion_space.training.finetune import caption_tokens, finetune, split
 from riffusion_space.training.options import Options
 
@@ -113,6 +116,27 @@ def test_diffusers_and_the_pipeline_hear_the_same_lora(trained, tiny_folder):
     torch.testing.assert_close(say(web), ours, atol=1e-4, rtol=1e-3)
     pipe.load_lora(out / "webui/my-lora.safetensors", -1.0, "against")
     torch.testing.assert_close(say(pipe.checkpoint), bare, atol=1e-4, rtol=1e-3)
+
+
+def test_the_card_of_a_dataset_gives_credit_and_a_command_for_the_shell(songs, choose, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning, "find_music", lambda music, *others: songs)
+    finetune(Path("alice/songs@v2"), tmp_path / "my out", choose(steps=1, sample_prompt="it's a $5 flute"))
+    card = (tmp_path / "my out/README.md").read_text()
+    front = card.split("---")[1]
+    assert "datasets:\n  - alice/songs\n" in front
+    assert "3 files of the dataset [alice/songs@v2](https://huggingface.co/datasets/alice/songs)." in card
+    command = shlex.split(card.partition("```bash\n")[2].partition("\n")[0])
+    assert command[:6] == ["python", "-m", "riffusion_space", "train", "alice/songs@v2", "-o"]
+    assert command[6] == "my out" and command[command.index("--sample-prompt") + 1] == "it's a $5 flute"
+
+
+def test_the_card_counts_the_clips_of_all_processes(songs, choose, tmp_path, tiny_pipe):
+    options = choose(accumulate=3)
+    clips = load_clips(songs, tiny_pipe.checkpoint, options.cache)
+    write_card(tmp_path, "songs", clips, tiny_pipe.checkpoint, options, 4, 8, 1.0, 0.5)
+    card = (tmp_path / "README.md").read_text()
+    assert "8 steps of 24 clips" in card
+    assert "accelerate launch --num_processes 4 -m riffusion_space train songs" in card
 
 
 def test_a_killed_run_ends_with_the_same_bytes(songs, choose, tmp_path, tiny_folder):

@@ -35,6 +35,7 @@ from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.prompts import escape
 from riffusion_space.training.card import write_card
 from riffusion_space.training.clips import CLIP_SECONDS, ClipSet, load_clips
+from riffusion_space.training.dataset import find_music
 from riffusion_space.training.options import Options
 from riffusion_space.training.publish import prepare, publish
 from riffusion_space.training.state import set_rate
@@ -67,12 +68,13 @@ class Outcome:
     stopped_early: bool
 
 
-def finetune(folder: Path, out: Path, options: Options | None = None, progress: Progress = lambda fraction, text: None,
+def finetune(music: Path, out: Path, options: Options | None = None, progress: Progress = lambda fraction, text: None,
              tell: Callable[[str], None] = lambda line: None) -> Outcome:
     """Fine-tune on a folder of audio with captions, going on where an earlier run into ``out`` stopped.
 
     Args:
-        folder: audio files, with captions as :mod:`riffusion_space.training.clips` finds them.
+        music: folder of audio files, with captions as :mod:`riffusion_space.training.clips` finds them, or the name of
+            a Hub dataset, owner/name.
         out: gets the LoRA or the checkpoint, a model card, ``samples/``, and in ``training/`` the state, the latents,
             ``log.csv`` and, where tensorboard is installed, its logs.
         progress: called with a fraction and a text.
@@ -91,6 +93,8 @@ def finetune(folder: Path, out: Path, options: Options | None = None, progress: 
         progress, tell = (lambda fraction, text: None), (lambda line: None)
     if options.push and accelerator.is_main_process:
         prepare(options.push)
+    with accelerator.main_process_first():  # the others find what it has fetched
+        folder = find_music(music, out, progress, tell)
     progress(0.0, "Loading the checkpoint")
     checkpoint = load(options.checkpoint, accelerator.device, torch.float32, few_steps=False)
     if (kind := checkpoint.scheduler.config.prediction_type) not in ("epsilon", "v_prediction"):
@@ -107,9 +111,10 @@ def finetune(folder: Path, out: Path, options: Options | None = None, progress: 
         for model in (checkpoint.unet, checkpoint.vae, checkpoint.text_encoder):
             model.to(half)
         checkpoint = replace(checkpoint, dtype=half)
-    outcome = _Run(folder.resolve().name, clips, checkpoint, out, options, accelerator, progress, tell).train()
+    called = folder.resolve().name if folder == music else music.as_posix()
+    outcome = _Run(called, clips, checkpoint, out, options, accelerator, progress, tell).train()
     if options.push and accelerator.is_main_process:
-        tell(f"Pushed to {publish(out, options.push)}.")
+        tell(f"Pushed to {publish(out, options.push, options.full)}.")
     return outcome
 
 
@@ -344,7 +349,8 @@ class _Run:
         """Write the weights of this step, whose held-out loss is given, and their card."""
         if self.accelerator.is_main_process:
             self.trainee.write(self.checkpoint, self.out)
-            write_card(self.out, self.music, self.clips, self.checkpoint, self.options, self.step, self.bare, held_out)
+            write_card(self.out, self.music, self.clips, self.checkpoint, self.options, self.accelerator.num_processes,
+                       self.step, self.bare, held_out)
 
     def _is_done(self) -> bool:
         return 0 < self.options.patience <= self.disappointments
