@@ -55,7 +55,7 @@ TRAINING = """Learn the sound of a folder of music: audio files of nearly any ki
 Captions come from metadata.csv or metadata.jsonl (file_name, text), else from a .txt beside the audio file, else from
 the file's name: "slow_sad-violin 03.wav" is a "slow sad violin". Every file is cut into whole clips of 5.11 s.
 The result is a LoRA, a small file that --lora, RIFFUSION_LORA, diffusers and the web UIs load. A run that was
-interrupted goes on when the same command is given again. On several GPUs or machines:
+interrupted goes on when the same command is given again. On several GPUs, or on machines that share OUT:
   accelerate launch -m riffusion_space train FOLDER -o OUT
 """
 

@@ -296,6 +296,23 @@ def test_a_run_is_not_resumed_by_more_processes(trained, songs, choose, tmp_path
         finetune(songs, out, choose(text_encoder=True, target="all"))
 
 
+def test_processes_wait_for_hours_while_one_encodes(monkeypatch):
+    asked = {}
+    start = finetuning.Accelerator
+    monkeypatch.setattr(finetuning, "Accelerator", lambda **given: asked.update(given) or start(**given))
+    finetuning._accelerator(Options(device="cpu"))
+    assert asked["kwargs_handlers"][0].timeout.total_seconds() >= 4 * 3600
+
+
+def test_a_run_into_the_music_folder_does_not_learn_from_itself(songs, choose, tmp_path):
+    music = shutil.copytree(songs, tmp_path / "music")
+    finetune(music, music / "out", choose(steps=1))
+    write_audio(make_music(5.2, seed=9), music / "out/samples/step_000001.wav")
+    lines = []
+    assert finetune(music, music / "out", choose(steps=2), tell=lines.append).steps == 2
+    assert lines[:2] == ["3 clips of 5.11 s from 3 files.", "Going on after step 1."]
+
+
 def test_half_precision_is_of_the_kind_that_the_gpu_has(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)

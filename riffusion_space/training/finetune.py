@@ -1,7 +1,8 @@
 """Fine-tune any Stable Diffusion checkpoint on a folder of music: ``python -m riffusion_space train FOLDER -o OUT``.
 
 Every random choice of a step (its clips, captions left out, noise, timesteps) is a function of the seed and the step's
-number. So a run that was killed and resumed from its last saved state ends with the very weights of one that was not.
+number. So a run that was killed and resumed from its last saved state ends, on a CPU to the bit, with the weights of
+one that was not.
 """
 
 from __future__ import annotations
@@ -87,14 +88,14 @@ def finetune(music: Path, out: Path, options: Options | None = None, progress: P
         KeyboardInterrupt: Ctrl-C or SIGTERM, once the step is done and the state saved; says how to go on.
     """
     options = options or Options()
-    out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(options)
     if not accelerator.is_main_process:  # one of them speaks for all
         progress, tell = (lambda fraction, text: None), (lambda line: None)
-    if options.push and accelerator.is_main_process:
-        prepare(options.push)
     with accelerator.main_process_first():  # the others find what it has fetched
         folder = find_music(music, out, progress, tell)
+    out.mkdir(parents=True, exist_ok=True)
+    if options.push and accelerator.is_main_process:
+        prepare(options.push)
     progress(0.0, "Loading the checkpoint")
     checkpoint = load(options.checkpoint, accelerator.device, torch.float32, few_steps=False)
     if (kind := checkpoint.scheduler.config.prediction_type) not in ("epsilon", "v_prediction"):
@@ -126,8 +127,8 @@ def _accelerator(options: Options) -> Accelerator:
         raise ValueError(f"expected a device that this machine has, such as {accelerator.device.type}, "
                          f"got {options.device!r}")
     if number and number != str(accelerator.device.index or 0):
-        raise ValueError(f"expected {kind} without a number, got {options.device!r}: CUDA_VISIBLE_DEVICES={number} "
-                         "chooses a GPU")
+        hint = f": CUDA_VISIBLE_DEVICES={number} chooses a GPU" if kind == "cuda" else ""
+        raise ValueError(f"expected {kind} without a number, got {options.device!r}{hint}")
     return accelerator
 
 
