@@ -55,7 +55,7 @@ TRAINING = """Learn the sound of a folder of music: audio files of nearly any ki
 Captions come from metadata.csv or metadata.jsonl (file_name, text), else from a .txt beside the audio file, else from
 the file's name: "slow_sad-violin 03.wav" is a "slow sad violin". Every file is cut into whole clips of 5.11 s.
 The result is a LoRA, a small file that --lora, RIFFUSION_LORA, diffusers and the web UIs load. A run that was
-interrupted goes on when the same command is given again. On several GPUs or machines:
+interrupted goes on when the same command is given again. On several GPUs, or on machines that share OUT:
   accelerate launch -m riffusion_space train FOLDER -o OUT
 """
 
@@ -232,7 +232,7 @@ def _add_training(task: argparse.ArgumentParser) -> None:
     group = task.add_argument_group("what is seen of it")
     add(group, "check_every", "steps between two looks at the held-out loss; the best weights are written",
         metavar="N")
-    add(group, "save_every", "steps that are lost at most when the run is killed", metavar="N")
+    add(group, "save_every", "steps that are taken again at most after the run was killed", metavar="N")
     add(group, "sample_every", "steps between two samples in OUT/samples; 0 makes none", metavar="N")
     add(group, "sample_prompt", "what they play; by default a caption of the held-out clips", metavar="TEXT")
     add(group, "push", "send the result to the Hub, into a private model if it is new (HF_TOKEN)", metavar="OWNER/NAME")
@@ -262,9 +262,9 @@ def main(argv: list[str] | None = None) -> int:
         progress.end()
         print(f"error: {error.strerror or error}: {error.filename or output}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         progress.end()
-        print("interrupted", file=sys.stderr)
+        print(": ".join(["interrupted", *map(str, interruption.args)]), file=sys.stderr)
         return 130
     progress.end()
     print(f"wrote {written}", file=sys.stderr)
@@ -303,21 +303,15 @@ def _train(output: Path, arguments: dict[str, Any], progress: _ProgressLine) -> 
     options = Options(**arguments)
     if output.exists() and not output.is_dir():
         raise ValueError(f"expected --output to be a folder, got the file {output.name!r}")
-    if not folder.is_dir():
-        from riffusion_space.training.dataset import fetch_dataset, is_dataset
-
-        if not is_dataset(str(folder)):
-            raise ValueError(f"expected a folder of audio files, but there is no folder {str(folder)!r}")
-        folder = fetch_dataset(str(folder), output / "training" / "music" / folder.name, progress)
-
     def tell(line: str) -> None:
         progress.end()
         print(line, file=sys.stderr, flush=True)
 
     if propose:
+        from riffusion_space.training.dataset import find_music
         from riffusion_space.training.proposals import propose_captions
 
-        path, proposals = propose_captions(folder, progress)
+        path, proposals = propose_captions(find_music(folder, output, progress, tell), progress, [output])
         for name, caption in proposals.items():
             tell(f"{name}: {caption}")
         return f"{path}: edit it, and train without --propose-captions" if path else "nothing: no caption is missing"

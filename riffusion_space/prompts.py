@@ -54,6 +54,11 @@ def check_prompt(name: str, text: str) -> None:
             raise ValueError(f"expected weights from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g} in {name}, got {run.weight:g}")
 
 
+def escape(caption: str) -> str:
+    """A caption as a prompt that means it literally: brackets would weigh words."""
+    return re.sub(r"([()\[\]\\])", r"\\\1", caption)
+
+
 def parse_weights(prompt: str) -> list[WeightedText]:
     """Split a prompt into runs of one weight. Brackets that do not pair are taken as they stand.
 

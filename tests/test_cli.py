@@ -119,6 +119,16 @@ def test_what_the_system_refuses_is_a_sentence_and_exit_code_1(monkeypatch, caps
     assert capsys.readouterr().err == f"error: No space left on device: {tmp_path / 'x.wav'}\n"
 
 
+@pytest.mark.parametrize("said, told", [((), "interrupted\n"), (("go on so",), "interrupted: go on so\n")])
+def test_an_interruption_says_how_to_go_on_where_it_knows(monkeypatch, capsys, said, told):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt(*said)
+
+    monkeypatch.setattr(cli, "_train", interrupted)
+    assert cli.main(["train", "music", "-o", "out"]) == 130
+    assert capsys.readouterr().err == told
+
+
 def test_help_is_quick_and_names_every_task():
     started = time.monotonic()
     done = run("--help")

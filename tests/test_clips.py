@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,11 +64,98 @@ def test_captions_come_from_metadata_then_sidecar_then_name(songs, tmp_path):
     ("metadata.csv", "file_name,label\na.wav,x\n", "column text or caption in metadata.csv"),
     ("metadata.jsonl", '{"file_name": "a.wav"', "metadata.jsonl in UTF-8"),
     ("metadata.jsonl", "[1]\n", "entry 1"),
+    ("metadata.csv", "file_name,text\na.wav,slow\nb.wav,one, two\n", r"2 cells in every entry .* entry 2 \(b.wav\)"),
 ])
 def test_bad_metadata_is_refused(tmp_path, name, text, complaint):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=complaint):
         find_sources(tmp_path, Report())
+
+
+def test_metadata_is_read_to_the_letter(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "metadata.csv").write_bytes(b'file_name,text\r\na.wav,"slow\r\nzither"\r\na.wav,fast\r\n')
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "b.wav", "text": "wind\u2028chimes"}\n', encoding="utf-8")
+    report = Report()
+    captions = [source.caption for source in find_sources(tmp_path, report)]
+    assert captions == ["slow zither", "wind chimes"] and not report.skipped
+    assert "metadata.csv describes a.wav twice: the first caption holds." in report.lines()
+
+
+def test_metadata_of_every_folder_counts_and_the_nearest_most(tmp_path):
+    for name in ("album/a.wav", "album/b.wav", "album/live/c.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "metadata.csv").write_text("file_name,text\nalbum/a.wav,far\nalbum/b.wav,a flute\n")
+    (tmp_path / "album/metadata.csv").write_text("file_name,text\na.wav,near\nb.wav,\n./live/c.wav,a crowd\n")
+    report = Report()
+    assert [source.caption for source in find_sources(tmp_path, report)] == ["near", "a flute", "a crowd"]
+    assert report.lines()[1:] == []
+
+
+def test_captions_that_cannot_be_used_are_named(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "a.txt").write_text("a zither", encoding="utf-16")
+    (tmp_path / "b.txt").write_text("bell\x07")
+    (tmp_path / "c.txt").write_text("(very loud:99) bells")  # captions are meant literally
+    (tmp_path / "d.txt").write_text("long " * 500)
+    report = Report()
+    assert [source.name for source in find_sources(tmp_path, report)] == ["c.wav"]
+    assert [(name, reason.partition(",")[0]) for name, reason in report.skipped] == [
+        ("a.wav", "expected its caption a.txt in UTF-8"), ("b.wav", "expected a caption without control characters"),
+        ("d.wav", "expected a caption of at most 2000 characters")]
+
+
+def test_what_a_run_writes_is_no_music(tmp_path):
+    for name in ("song.wav", "out/samples/step_000100.wav", "out/training/music/000001.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "out/training/music/metadata.csv").write_text("file_name,text\n000001.wav,not this\n")
+    out = tmp_path / "out"
+    report = Report()
+    assert [source.name for source in find_sources(tmp_path, report, passed_over=[out])] == ["song.wav"]
+    assert not report.skipped
+    assert [source.name for source in find_sources(out / "training/music", report, passed_over=[out])] == ["000001.wav"]
+    with pytest.raises(ValueError, match="another folder than the music's"):
+        find_sources(out, report, passed_over=[out])
+
+
+def test_a_file_that_the_system_refuses_is_skipped(songs, checkpoint, tmp_path, monkeypatch):
+    opened = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == "drum.flac":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    found = load_clips(songs, checkpoint, tmp_path)
+    assert len(found) == 2 and found.report.skipped == [("drum.flac", "it cannot be read: Permission denied")]
+
+
+def test_clips_are_told_apart_by_sound_and_autoencoder_not_by_latents(songs, checkpoint, tmp_path, monkeypatch):
+    first = load_clips(songs, checkpoint, tmp_path / "first")
+    encode = clips.encode_pixels
+    with monkeypatch.context() as other_device:
+        other_device.setattr(clips, "encode_pixels", lambda *arguments: encode(*arguments) * 1.001)
+        again = load_clips(songs, checkpoint, tmp_path / "second")
+    assert not torch.equal(again.latents, first.latents) and again.fingerprint == first.fingerprint
+    assert dataclasses.replace(first, autoencoder="another").fingerprint != first.fingerprint
+    assert dataclasses.replace(first, sounds=["another", *first.sounds[1:]]).fingerprint != first.fingerprint
+    vae = copy.deepcopy(checkpoint.vae)
+    vae.register_to_config(scaling_factor=1.0)
+    scaled = load_clips(songs, dataclasses.replace(checkpoint, vae=vae), tmp_path / "first")
+    assert scaled.latents.float().std() > 2 * first.latents.float().std()  # not those of the cache
+    half = dataclasses.replace(checkpoint, vae=vae.half())
+    with pytest.raises(ValueError, match="encode in float32, got torch.float16"):
+        load_clips(songs, half, tmp_path)
+
+
+def test_left_and_right_are_one_moment(songs, checkpoint, tmp_path):
+    found = load_clips(songs, checkpoint, tmp_path, stereo="each")
+    assert found.files == ["drum.flac"] * 2 + ["slow_sad-violin 03.wav"] * 2 and found.moments == [0, 0, 0, 1]
 
 
 def test_clips_are_whole_and_in_order():

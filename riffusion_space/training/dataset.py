@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from riffusion_space.training.clips import AUDIO_SUFFIXES, CAPTION_COLUMNS, METADATA_FILES
 
@@ -18,8 +20,22 @@ def is_dataset(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def fetch_dataset(name: str, folder: Path,
-                  progress: Callable[[float, str], None] = lambda fraction, text: None) -> Path:
+def find_music(music: Path, out: Path, progress: Callable[[float, str], None] = lambda fraction, text: None,
+               tell: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of music itself, or where there is none that of the Hub dataset of this name, fetched into ``out``.
+
+    Raises ValueError, one sentence, where it is neither.
+    """
+    if music.is_dir():
+        return music
+    name = music.as_posix()
+    if not is_dataset(name):
+        raise ValueError(f"expected a folder of audio files, but there is no folder {name!r}")
+    return fetch_dataset(name, out / "training" / "music" / quote(name, safe=""), progress, tell)
+
+
+def fetch_dataset(name: str, folder: Path, progress: Callable[[float, str], None] = lambda fraction, text: None,
+                  tell: Callable[[str], None] = lambda line: None) -> Path:
     """The folder with a dataset's audio files and their captions, after writing it unless that was done before.
 
     Taken are the split ``train``, or else the first, its column of audio, and of captions the column ``text`` or
@@ -28,6 +44,7 @@ def fetch_dataset(name: str, folder: Path,
     Args:
         name: owner/name of the Hub, with an optional @revision, or whatever else ``load_dataset`` takes.
         folder: is made, and holds a copy of the files.
+        tell: called with lines on rows that were skipped.
 
     Raises:
         ValueError: ``datasets`` is not installed, there is no such dataset, or it holds no audio; one sentence.
@@ -40,13 +57,22 @@ def fetch_dataset(name: str, folder: Path,
     lines = []
     for number, row in enumerate(rows):
         progress(number / len(rows), f"Copying {name}")
-        path, content = row[audio]["path"] or "", row[audio]["bytes"]
+        sound = row[audio] or {}
+        path, content = sound.get("path") or "", sound.get("bytes")
+        if not path and content is None:
+            tell(f"Skipped row {number} of {name}: it has no audio.")
+            continue
         suffix = Path(path).suffix.lower()
         file = folder / f"{number:06}{suffix if suffix in AUDIO_SUFFIXES else '.wav'}"
         file.write_bytes(Path(path).read_bytes() if content is None else content)
         # Without a caption there is none to propose over, and none out of the number in the file's name.
         lines.append(json.dumps({"file_name": file.name, CAPTION_COLUMNS[0]: str(row.get(caption) or "")}) + "\n")
-    metadata.write_text("".join(lines), encoding="utf-8")
+    partial = metadata.with_suffix(".partial")
+    try:
+        partial.write_text("".join(lines), encoding="utf-8")
+        os.replace(partial, metadata)
+    finally:
+        partial.unlink(missing_ok=True)
     return folder
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from riffusion_space.prompts import check_prompt, escape
 
 TARGETS = ("attention", "transformer", "all")
 PRECISIONS = ("auto", "no", "fp16", "bf16")
@@ -67,6 +70,10 @@ class Options:
             raise ValueError(f"expected a rate above 0, got {self.rate!r}")
         if self.caption is not None and not self.caption.strip():
             raise ValueError("expected caption to say what is heard, got an empty text")
+        if self.caption is not None:
+            check_prompt("caption", escape(self.caption))
+        if self.sample_prompt is not None:
+            check_prompt("sample_prompt", self.sample_prompt)
 
     def peak_rate(self, parameters: int) -> float:
         """The highest learning rate for a UNet of so many parameters."""
@@ -80,12 +87,12 @@ class Options:
         """What makes a run this run: with other values it cannot be resumed."""
         return {name: value for name, value in asdict(self).items() if name not in _FREE}
 
-    def command(self, folder: str, out: str) -> str:
-        """The command line that makes the same result."""
-        words = ["python -m riffusion_space train", folder, "-o", out]
+    def command(self, music: str, out: str, processes: int = 1) -> str:
+        """The command line that makes the same result, for a shell, of so many processes."""
+        start = f"accelerate launch --num_processes {processes}" if processes > 1 else "python"
+        words = [f"{start} -m riffusion_space train", shlex.quote(music), "-o", shlex.quote(out)]
         for name, value in asdict(self).items():
             if value != getattr(Options, name) and name not in ("device", "cache", "push"):
                 flag = f"--{name.replace('_', '-')}"
-                words.append(flag if value is True else f'{flag} "{value}"' if isinstance(value, str) else
-                             f"{flag} {value}")
+                words.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
         return " ".join(words)

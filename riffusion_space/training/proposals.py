@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from riffusion_space.audio import Waveform, read_audio
 from riffusion_space.tempo import measure
-from riffusion_space.training.clips import CAPTION_COLUMNS, METADATA_FILES, NO_CAPTION, Report, find_sources
+from riffusion_space.training.clips import (
+    CAPTION_COLUMNS,
+    METADATA_FILES,
+    NO_CAPTION,
+    Report,
+    find_sources,
+    read_entries,
+)
 
 _HEARD_S = 30.0  # of a file
 _RATE = 22050
@@ -51,40 +58,41 @@ def describe(wave: Waveform) -> str:
 
 
 def propose_captions(folder: Path, progress: Callable[[float, str], None] = lambda fraction, text: None,
-                     ) -> tuple[Path | None, dict[str, str]]:
+                     passed_over: Sequence[Path] = ()) -> tuple[Path | None, dict[str, str]]:
     """Write a caption for each audio file of a folder that has none into the folder's metadata file.
 
     What is there already stays, captions out of file names and sidecars included.
+
+    Args:
+        passed_over: as for :func:`find_sources`.
 
     Returns:
         The metadata file and the proposals by file name; None and nothing where no caption is missing.
 
     Raises:
         ValueError: there is no such folder, or its metadata file cannot be read.
+        OSError: such as for a full disk. The metadata file stays as it was.
     """
     report = Report()
-    sources = find_sources(folder, report)
+    sources = find_sources(folder, report, passed_over=passed_over)
     missing = [name for name, reason in report.skipped if reason == NO_CAPTION]
     proposals = {}
     for number, name in enumerate(missing):
         progress(number / len(missing), f"Listening to {name}")
         try:
             proposals[name] = describe(read_audio(folder / name))
-        except ValueError:
+        except (ValueError, OSError):
             continue  # training says why it cannot be read
     if not proposals:
         return None, {}
     path = next((folder / name for name in METADATA_FILES if (folder / name).is_file()), folder / METADATA_FILES[0])
-    _write(path, {source.name: source.caption for source in sources} | proposals)
+    _write(path, {source.name: source.caption for source in sources if not source.described} | proposals)
     return path, proposals
 
 
 def _write(path: Path, captions: dict[str, str]) -> None:
     """Put captions by file name into a metadata file, whose other columns and rows stay."""
-    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
-    is_csv = path.suffix == ".csv"
-    rows: list[dict[str, Any]] = list(csv.DictReader(text.splitlines())) if is_csv else [
-        json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = read_entries(path) if path.is_file() else []
     column = next((name for name in CAPTION_COLUMNS if rows and name in rows[0]), CAPTION_COLUMNS[0])
     by_name = {row["file_name"].removeprefix("./"): row for row in reversed(rows)}
     for name, caption in captions.items():
@@ -92,10 +100,16 @@ def _write(path: Path, captions: dict[str, str]) -> None:
             rows.append({"file_name": name, column: caption})
         elif not str(by_name[name].get(column) or "").strip():
             by_name[name][column] = caption
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if is_csv:
-            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".csv":
+                columns = list(dict.fromkeys(key for row in rows for key in row))
+                writer = csv.DictWriter(file, columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

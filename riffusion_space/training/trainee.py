@@ -17,6 +17,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from riffusion_space.checkpoints import Checkpoint
 from riffusion_space.lora import LORA_FILE
@@ -62,6 +63,9 @@ class Trainee(nn.Module):
             self.unet.enable_gradient_checkpointing()
             if text_encoder:
                 self.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+                for layer in self.text_encoder.modules():
+                    if isinstance(layer, GradientCheckpointingLayer):
+                        layer.training = True  # what it asks for; without its parts, so that nothing drops out
 
     def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The prediction for latents (batch, channels, rows, columns) with captions' tokens (batch, 77)."""
@@ -139,21 +143,43 @@ def _write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     partial = folder / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        pipeline.save_pretrained(partial)
-    except SafetensorError as error:  # its own name for a full disk
-        raise OSError(f"the checkpoint could not be written: {error}") from error
-    for path in partial.rglob("*.safetensors"):
-        _halve(path)
-    config = partial / "text_encoder/config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
-    own = {**vars(checkpoint.recommended), "vocabulary": vars(checkpoint.vocabulary)}
-    (partial / "riffusion.json").write_text(json.dumps(own, indent=2) + "\n")
-    for part in partial.iterdir():
-        target = folder / part.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(part, target)
-    partial.rmdir()
+        try:
+            pipeline.save_pretrained(partial)
+        except SafetensorError as error:  # its own name for a full disk
+            raise OSError(f"the checkpoint could not be written: {error}") from error
+        for path in partial.rglob("*.safetensors"):
+            _halve(path)
+        config = partial / "text_encoder/config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
+        own = {**vars(checkpoint.recommended), "vocabulary": vars(checkpoint.vocabulary)}
+        (partial / "riffusion.json").write_text(json.dumps(own, indent=2) + "\n")
+        _replace_parts(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_parts(source: Path, folder: Path) -> None:
+    """Move all that is in ``source`` into ``folder``: all of it, or, where that fails, nothing."""
+    aside = folder / "replaced"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    moved: list[str] = []
+    try:
+        for part in sorted(source.iterdir()):
+            target = folder / part.name
+            if target.exists():
+                os.replace(target, aside / part.name)
+            moved.append(part.name)
+            os.replace(part, target)
+    except OSError:
+        for name in moved:
+            if (folder / name).exists():
+                os.replace(folder / name, source / name)
+            if (aside / name).exists():
+                os.replace(aside / name, folder / name)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _halve(path: Path) -> None:
