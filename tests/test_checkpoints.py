@@ -165,15 +165,16 @@ def test_a_folder_is_told_by_its_name_alone(copied: Path) -> None:
 
 def test_a_checkpoint_recommends_its_settings(copied: Path) -> None:
     path = copied / "riffusion.json"
-    path.write_text('{"steps": 20, "guidance": 4, "scheduler": "unipc", "trained_on": "bells"}')
+    path.write_text('{"steps": 20, "guidance": 4, "scheduler": "unipc", "guided": 0.6, "trained_on": "bells"}')
     loaded = load(str(copied), "cpu")
-    assert loaded.recommended == Recommended(steps=20, guidance=4, scheduler="unipc")
+    assert loaded.recommended == Recommended(steps=20, guidance=4, scheduler="unipc", guided=0.6)
     assert loaded.vocabulary == Vocabulary()
     for entry in (
         '"steps": 0',
         '"steps": "20"',
         '"guidance": -1',
         '"guidance": NaN',
+        '"guided": 1.5',
         '"scheduler": 3',
         '"scheduler": "ddpm"',
         '"steps"',

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from riffusion_space import denoise as loop
+from riffusion_space.checkpoints import Recommended
 from riffusion_space.denoise import Canvas, denoise
+from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.schedulers import SCHEDULERS
 
 WIDTH, STEPS = 128, 20
@@ -18,7 +20,7 @@ def gaussian(tiny_pipe, monkeypatch):
     alphas = tiny_pipe.checkpoint.scheduler.alphas_cumprod
     seen = []
 
-    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
         seen.append(latents.std().item())
         return (1 - alphas[int(timestep)]).sqrt() * latents
 
@@ -77,7 +79,7 @@ def test_preview_is_what_a_perfect_model_expects_from_the_first_step_on(name, ki
     given = tiny_pipe.checkpoint.scheduler
     monkeypatch.setitem(given.config, "prediction_type", kind)
 
-    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
         kept = given.alphas_cumprod[round(float(timestep))]
         noise = (latents - kept.sqrt() * picture) / (1 - kept).sqrt()
         return noise if kind == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * picture
@@ -107,7 +109,7 @@ def test_begun_midway_no_noise_is_left(name, strength, tiny_pipe, monkeypatch):
     """Of latents that vary ten times less than noise does, what is left of it is plain to see."""
     alphas, spread = tiny_pipe.checkpoint.scheduler.alphas_cumprod, 0.1
 
-    def predict(checkpoint, latents, timestep, canvas, window, cancel):
+    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
         kept = alphas[int(timestep)]
         clean = kept.sqrt() * spread**2 / (kept * spread**2 + 1 - kept) * latents
         return (latents - kept.sqrt() * clean) / (1 - kept).sqrt()
@@ -116,3 +118,17 @@ def test_begun_midway_no_noise_is_left(name, strength, tiny_pipe, monkeypatch):
     given = canvas(torch.full((WIDTH,), strength))
     made = denoise(tiny_pipe.checkpoint, replace(given, init=spread * given.init), 64, name, STEPS, 7)
     assert made.std() < 1.1 * spread
+
+
+@pytest.mark.parametrize("guidance, strength, rows", [(2.0, 1.0, [2, 2, 2, 1, 1]), (2.0, 0.4, [2, 2]),
+                                                      (1.0, 1.0, [1, 1, 1, 1, 1]), (0.5, 1.0, [2, 2, 2, 2, 2])])
+def test_the_first_steps_alone_are_guided_where_that_is_enough(tiny_pipe, guidance, strength, rows):
+    """Of the steps that are taken; away from the prompt all of them."""
+    pipe = RiffusionPipeline(replace(tiny_pipe.checkpoint, recommended=Recommended(guided=0.6)))
+    called = []
+    watch = pipe.checkpoint.unet.register_forward_pre_hook(lambda _, inputs: called.append(len(inputs[0])))
+    try:
+        pipe.text2audio("rain", seed=7, steps=5, guidance=guidance, seed_image="beat", strength=strength)
+    finally:
+        watch.remove()
+    assert called == rows
