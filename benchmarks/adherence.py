@@ -21,6 +21,7 @@ import random
 import re
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import judge as judges
@@ -141,11 +142,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="embedded")
     parser.add_argument("--seeds", type=int, default=2, help="clips generated a class; at least 2")
     parser.add_argument("--steps", type=int, help="denoising steps, if not those recommended")
+    parser.add_argument("--guided", type=float, help="the part of the steps that is guided, if not that recommended")
     parser.add_argument("--undistilled", action="store_true", help="leave out the LoRA for few steps")
     args = parser.parse_args()
     judge = judges.load()
     pipe = RiffusionPipeline.from_pretrained(args.checkpoint, few_steps=not args.undistilled)
     recommended = pipe.checkpoint.recommended
+    if args.guided is not None:
+        recommended = replace(recommended, guided=args.guided)
+        pipe = RiffusionPipeline(replace(pipe.checkpoint, recommended=recommended))
     steps = args.steps or recommended.steps
     instruments, genres = known_classes(pipe)
     kinds, known = (instruments, genres), [*instruments, *genres]
@@ -170,7 +175,8 @@ def main() -> None:
 
     lines = [
         f"Checkpoint `{pipe.checkpoint.name}`, revision `{pipe.checkpoint.revision[:12]}`, {steps} steps, "
-        f"guidance {recommended.guidance:g}, {recommended.scheduler}; {args.seeds} seeds a class.", "",
+        f"guidance {recommended.guidance:g} in {recommended.guided:.0%} of them, {recommended.scheduler}; "
+        f"{args.seeds} seeds a class.", "",
         f"| clips | instrument top-1 ({len(instruments)} classes) | genre top-1 ({len(genres)} classes) | tempo |",
         "|---|---|---|---|", f"| chance | {1 / len(instruments):.1%} | {1 / len(genres):.1%} | |",
     ]
@@ -193,6 +199,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     name = "adherence" if args.checkpoint == "embedded" else f"adherence-{pipe.checkpoint.name.replace('/', '-')}"
     name += f"-undistilled-{steps}" if args.undistilled else ""
+    name += f"-{steps}-guided-{args.guided:g}" if args.guided is not None else ""
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
