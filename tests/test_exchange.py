@@ -243,6 +243,8 @@ def test_words_make_a_prompt(page):
 
 
 def test_picture_appears_while_it_is_painted(page):
+    page.get_by_role("button", name="Settings ▼", exact=True).click()
+    page.get_by_label("Steps").fill("40")
     page.get_by_label("Prompt", exact=True).fill("church bells")
     page.get_by_role("button", name="Generate").click()
     sketch = page.get_by_alt_text("The picture so far")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffusion_space import Waveform, pipeline, sections
+from riffusion_space import Waveform, pipeline
 from riffusion_space.steady import closed_period, mixed_noise, open_period, repeated, with_bars_again
 from riffusion_space.tempo import steady_beat
 
@@ -99,9 +99,8 @@ def test_full_steadiness_goes_on_with_the_bars_and_keeps_what_was_there(tiny_pip
 def test_noise_of_a_long_piece_has_variance_1_where_it_repeats_too(tiny_pipe, monkeypatch):
     """What repeats and what does not are drawn apart: added to itself, noise would have a variance of two."""
     seen = []
-    for module in (pipeline, sections):
-        monkeypatch.setattr(module, "denoise",
-                            lambda checkpoint, canvas, *rest: seen.append(canvas.noise) or canvas.noise)
+    monkeypatch.setattr(pipeline, "denoise",
+                        lambda checkpoint, canvas, *rest: seen.append(canvas.noise) or canvas.noise)
     tiny_pipe.text2audio("rain", duration_s=12.0, bpm=93.75, **FAST)
     two = [{"name": "a", "bars": 2, "prompt": "rain"}, {"name": "b", "bars": 2, "prompt": "wind"}]
     tiny_pipe.arrange(two, bpm=93.75, **FAST)

@@ -581,3 +581,4 @@ window.riffusionLive = {
   },
   failed: () => asked && retry(say("No answer from the server; trying again.")),
 };
+for (const [name, value] of Object.entries(window.riffusionLiveFields ?? {})) window.riffusionLive[name](value);

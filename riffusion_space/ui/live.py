@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = ["techno, 130 bpm", "jazz piano", "ambient synth pad", "funk", "bossa nova", "flute melody", "church bells"]
 _PICTURE_ROWS = 256
+# A link fills fields in before live.js is there, which then finds them here.
+_TELL = "(value) => ((window.riffusionLiveFields ??= {}).NAME = value, window.riffusionLive?.NAME(value), undefined)"
 _NOW = "(text) => window.riffusionLive.now(text)"
 
 
@@ -216,8 +218,8 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
         examples([[text] for text in EXAMPLES], [prompt], "() => document.getElementById('live-now').click()")
     gr.on([now.click, prompt.submit], None, prompt, None, js=_NOW, **PRIVATE)
     later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
-    prompt.change(None, prompt, None, js="(text) => window.riffusionLive?.written(text)", **PRIVATE)
-    seed.change(None, seed, None, js="(seed) => window.riffusionLive?.seed(seed)", **PRIVATE)
+    for field, name in ((prompt, "written"), (seed, "seed")):
+        field.change(None, field, None, js=_TELL.replace("NAME", name), **PRIVATE)
     sampled = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler]
     fields = [*sampled, seed_image.name, seed_image.file, strength, bpm, key]
     # A request may come before the answer to the last one, which is then no longer waited for.
