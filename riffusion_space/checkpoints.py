@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mini"
 HUB_ID = "riffusion/riffusion-model-v1"
 
-
 # What libraries raise for values that make no model.
 _BAD_CONFIG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 

@@ -303,6 +303,7 @@ def _train(output: Path, arguments: dict[str, Any], progress: _ProgressLine) -> 
     options = Options(**arguments)
     if output.exists() and not output.is_dir():
         raise ValueError(f"expected --output to be a folder, got the file {output.name!r}")
+
     def tell(line: str) -> None:
         progress.end()
         print(line, file=sys.stderr, flush=True)

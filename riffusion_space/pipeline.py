@@ -546,18 +546,19 @@ class RiffusionPipeline:
         return noise.repeat(1, 1, -(-width // noise.shape[-1]))[..., :width]
 
     def _canvas(self, noise: torch.Tensor, init: torch.Tensor | None, strength: float | torch.Tensor,
-                positive: torch.Tensor, negative: torch.Tensor, guidance: float, circular: bool = False) -> Canvas:
+                positive: torch.Tensor, negative: torch.Tensor, guidance: float, circular: bool = False,
+                starts: tuple[int, ...] | None = None) -> Canvas:
         """A canvas with one prompt throughout: its items, which are those of ``init``, share noise (channels, rows, W).
 
-        ``strength`` is everywhere the same, or that of each column or cell.
+        ``strength`` is everywhere the same, or that of each column or cell; ``starts`` as in ``Canvas``.
         """
         width, items = noise.shape[-1], 1 if init is None else len(init)
-        count = len(window_starts(width, self.grid.window, circular))
+        count = len(window_starts(width, self.grid.window, circular) if starts is None else starts)
         if not isinstance(strength, torch.Tensor):
             strength = torch.full((width,), strength)
         return Canvas(noise=noise.expand(items, -1, -1, -1), init=init, strength=strength,
                       positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
-                      guidance=torch.full((count,), guidance), circular=circular)
+                      guidance=torch.full((count,), guidance), circular=circular, starts=starts)
 
     def _period(self, samples: int, bpm: float | None, loop: bool) -> tuple[Period, int]:
         """The loop that a long piece starts from, and the width of the piece's canvas."""
@@ -575,14 +576,9 @@ class RiffusionPipeline:
         ``prompts`` are embeddings (tokens, width) of what to play and what to stay away from, and the guidance;
         ``settings`` are seed, steps and scheduler.
         """
-        positive, negative, guidance = prompts
         # One window sees most loops and where they begin again.
-        starts = [0] if columns <= self.grid.window - WRAP else window_starts(columns, self.grid.window, True)
-        count = len(starts)
-        canvas = Canvas(
-            noise=self._noise(settings["seed"], columns)[None], init=None, strength=torch.ones(columns),
-            positive=positive.expand(count, -1, -1), negative=negative.expand(count, -1, -1),
-            guidance=torch.full((count,), guidance), circular=True, starts=tuple(starts))
+        starts = (0,) if columns <= self.grid.window - WRAP else None
+        canvas = self._canvas(self._noise(settings["seed"], columns), None, 1.0, *prompts, circular=True, starts=starts)
         return denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"],
                        math.ceil(LOOP_STEPS * settings["steps"]), settings["seed"],
                        lambda step, steps: request.report(step / steps, "Finding a beat"), request.cancel)

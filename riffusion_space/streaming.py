@@ -317,7 +317,7 @@ def _with_loops(pipe: RiffusionPipeline, before: StreamState, state: StreamState
     if old is None or new is None or old.columns == new.columns or old.bpm is None or new.bpm is None:
         return after
     # The new loop goes on within the beat that the old one is in.
-    column_s, first = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate, state.chunks * CHUNK + _HELD
+    column_s, first = pipe.grid.scale * pipe.params.step_s, state.chunks * CHUNK + _HELD
     into_beat = (first - state.origin) * column_s * old.bpm / 60 % 1
     return replace(after, origin=first - round(into_beat * 60 / new.bpm / column_s))
 
@@ -355,8 +355,7 @@ def _tempo(state: StreamState, request: StreamRequest) -> float | None:
 
 def _period(pipe: RiffusionPipeline, bpm: float | None) -> Period:
     """The loop of a prompt's own: whole bars, which a window sees together with their beginning, or one slow bar."""
-    column_s = pipe.grid.scale * pipe.params.hop_length / pipe.params.sample_rate
-    return open_period(pipe.grid.window - WRAP, column_s, bpm)
+    return open_period(pipe.grid.window - WRAP, pipe.grid.scale * pipe.params.step_s, bpm)
 
 
 def _under(state: StreamState) -> torch.Tensor | None:
