@@ -176,6 +176,16 @@ def wait_until_heard(page: Page, prompt: str) -> None:
     expect(page.locator(".live .hearing")).to_have_text(prompt, timeout=WAIT_MS)
 
 
+def wait_until_joined(page: Page, joins: int) -> None:
+    """Wait until so many pieces have followed another in what was heard."""
+    page.wait_for_function(
+        """(joins) => {
+          const { sources, blocks } = window.tapped;
+          const end = blocks.length ? blocks.at(-1).frame : 0;
+          return sources.filter(({ from, to }) => to - from >= 0.5 && to < end).length >= joins;
+        }""", arg=joins, timeout=WAIT_MS)
+
+
 def seen_and_heard(page: Page) -> tuple[float, float] | None:
     """Where in the stream the picture is, and the sound, in seconds."""
     both = page.evaluate(_SEEN)
