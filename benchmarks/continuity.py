@@ -230,7 +230,8 @@ def write(rows: list[str], pipe: RiffusionPipeline, steps: int) -> None:
         f"`{pipe.checkpoint.revision[:12]}`, {steps} steps, seed 7, on {pipe.checkpoint.device} "
         f"({platform.machine()}, {torch.get_num_threads()} threads). Pieces of {LONG_S:g} s; what each column is, the "
         "script says. Click and spectrum: at borders over inside, where 1 is no difference. Level: dB at borders / "
-        "inside.", "",
+        "inside. Tempo: the one asked for, and librosa's, which counts some pieces by 4/3. Drift: how far the "
+        "beat wanders from a grid of that tempo, and in brackets how alike the spans are.", "",
         "| what | click | spectrum | level, dB | tempo asked, found | drift, ms |", "|---|---|---|---|---|---|", *rows]
     RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -245,9 +246,11 @@ def main() -> None:
     MADE.mkdir(parents=True, exist_ok=True)
     pipe = RiffusionPipeline.from_pretrained(args.checkpoint)
     steps = args.steps or pipe.checkpoint.recommended.steps
+    # Sounds that are there are not made again, unless another model, or the same one in another way, would make others.
+    way = f"{pipe.checkpoint.revision[:12]}-{steps}-{pipe.checkpoint.recommended.guided:g}"
     rows = []
     for part, name, bpm, among, make in makers(pipe, args.prompts, args.steps):
-        path = MADE / f"{''.join(char if char.isalnum() else '-' for char in name)}-{steps}.flac"
+        path = MADE / f"{''.join(char if char.isalnum() else '-' for char in name)}-{way}.flac"
         notes = path.with_suffix(".json")
         if part in args.parts and among and not notes.exists():
             print(name, file=sys.stderr, flush=True)

@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["Cancelled", "Clip", "RiffusionPipeline", "SpectrogramParams", "Waveform", "decode", "encode",
-           "read_audio", "read_settings"]
+__all__ = ["Cancelled", "Clip", "RiffusionPipeline", "SpectrogramParams", "StreamRequest", "Waveform", "decode",
+           "encode", "read_audio", "read_settings"]
 
 if TYPE_CHECKING:
     from riffusion_space.audio import Waveform, read_audio
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from riffusion_space.pipeline import RiffusionPipeline
     from riffusion_space.request import Cancelled
     from riffusion_space.spectrogram import SpectrogramParams
+    from riffusion_space.streaming import StreamRequest
 
 # torch takes seconds to import: a name's module is imported when the name is first used (PEP 562).
 _HOMES = {"Cancelled": "request", "Clip": "clip", "RiffusionPipeline": "pipeline",
-          "SpectrogramParams": "spectrogram", "Waveform": "audio", "decode": "codec", "encode": "codec",
-          "read_audio": "audio", "read_settings": "clip"}
+          "SpectrogramParams": "spectrogram", "StreamRequest": "streaming", "Waveform": "audio",
+          "decode": "codec", "encode": "codec", "read_audio": "audio", "read_settings": "clip"}
 
 
 def __getattr__(name: str) -> Any:

@@ -64,7 +64,7 @@ def caption(piece: Piece, rng: random.Random) -> str:
     if piece.ambience and piece.kind != "ambience":
         background = rng.choice(AMBIENCE[piece.ambience].synonyms)
         subject = rng.choice(WITH_AMBIENCE).format(music=subject, ambience=background)
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         return subject  # what most people type
     before, after = [], []
     if rng.random() < 0.5:
@@ -76,9 +76,9 @@ def caption(piece: Piece, rng: random.Random) -> str:
     if piece.kind in ("solo", "genre") and not (piece.kind == "genre" and piece.instruments) and not piece.ambience \
             and piece.texture != "bassline" and rng.random() < 0.45:
         subject = f"{subject} {rng.choice(TEXTURE_WORDS[piece.texture])}".strip()
-    if rng.random() < 0.25:
+    if rng.random() < 0.45:
         after.append(f"{rng.choice(('', 'at '))}{piece.bpm} {rng.choice(('bpm', 'BPM', 'beats per minute'))}")
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         after.append(f"in {piece.key}")
     rng.shuffle(before)
     style = rng.random()
