@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def limits(config: Config) -> dict[str, tuple[float, float]]:
     }
 
 
+def check_longer(config: Config, sound_s: float, seconds: float) -> None:
+    """Raise ValueError where a sound would become longer than is allowed."""
+    if sound_s + seconds > config.max_seconds:
+        raise ValueError(f"expected at most {config.max_seconds:g} s in all, got {sound_s:.2f} s of sound and "
+                         f"{seconds:g} s more")
+
+
 def _check_limits(config: Config, name: str, value: Any) -> None:
     if name in WHOLE:
         _check_whole(name, value, *limits(config)[name])
@@ -118,13 +126,13 @@ def _check_sections(config: Config, sections: Sequence[Section], bpm: Any, anew:
 
 def check_number(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError for what is no number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) \
             or not low <= value <= high:
         raise ValueError(f"expected {name} from {low:g} to {high:g}, got {_shown(value)}")
 
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
         raise ValueError(f"expected {name} to be a whole number from {low} to {high}, got {_shown(value)}")
 
 

@@ -261,8 +261,6 @@ def write_audio(wave: Waveform, path: str | Path, tags: Mapping[str, str] | None
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"expected a file name that ends in {', '.join(SUFFIXES)}, got {path.name!r}")
-    if not path.parent.is_dir():
-        raise ValueError(f"expected a folder to write to, but there is none at {str(path.parent)!r}")
     if wave.channels > 2:
         raise ValueError(f"expected 1 or 2 channels, got {wave.channels}")
     tags = dict(tags or {})
@@ -275,6 +273,13 @@ def write_audio(wave: Waveform, path: str | Path, tags: Mapping[str, str] | None
         data = _ENCODERS[suffix](wave, tags)
     except (av.FFmpegError, sf.LibsndfileError) as error:
         raise ValueError(f"expected a sample rate that {suffix} can hold, got {wave.sample_rate} Hz") from error
+    return write_whole(path, data)
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file that appears at once and whole, or not at all. ValueError where there is no such folder."""
+    if not path.parent.is_dir():
+        raise ValueError(f"expected a folder to write to, but there is none at {str(path.parent)!r}")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(data)

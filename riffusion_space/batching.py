@@ -186,13 +186,7 @@ class SharedUnet:
                 self._changed.notify_all()
 
     def _predict(self, part: list[_Call]) -> None:
-        try:
-            predictions = self._predicted(part)
-        except torch.OutOfMemoryError:
-            if len(part) == 1:
-                raise
-            predictions = [self._predicted([call])[0] for call in part]
-        for call, prediction in zip(part, predictions):
+        for call, prediction in zip(part, self._predicted(part)):
             call.prediction = prediction
 
     def _predicted(self, part: list[_Call]) -> list[torch.Tensor]:
@@ -202,5 +196,17 @@ class SharedUnet:
             pictures, prompts = (torch.cat([getattr(call, name) for call in part]) for name in ("pictures", "prompts"))
             timestep = torch.cat([call.timestep.expand(call.rows) for call in part])
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        prediction = self._unet(pictures, timestep, encoder_hidden_states=prompts).sample
-        return list(prediction.split([call.rows for call in part]))
+        return list(self._computed(pictures, timestep, prompts).split([call.rows for call in part]))
+
+    def _computed(self, pictures: torch.Tensor, timestep: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """The UNet's prediction; in halves where the memory does not hold all rows at once."""
+        try:
+            return self._unet(pictures, timestep, encoder_hidden_states=prompts).sample
+        except torch.OutOfMemoryError:
+            if len(pictures) == 1:
+                raise
+        # Not in the handler: the error's traceback keeps what was computed so far in memory.
+        half = len(pictures) // 2
+        times = timestep.expand(len(pictures))
+        return torch.cat([self._computed(*(whole[part] for whole in (pictures, times, prompts)))
+                          for part in (slice(0, half), slice(half, None))])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffusion_space import hub
+from riffusion_space.config import ASSETS
 from riffusion_space.lora import LoraStack, read_lora
 from riffusion_space.request import Progress
 from riffusion_space.schedulers import check_scheduler
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from riffusion_space.batching import SharedUnet
     from riffusion_space.decoder import PixelDecoder
 
-EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "riffusion-mini"
+EMBEDDED_DIR = ASSETS / "riffusion-mini"
 HUB_ID = "riffusion/riffusion-model-v1"
 
 # What libraries raise for values that make no model.
@@ -197,6 +198,7 @@ def load(
     device = _usable_device(device)
     if dtype is None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
+    was_chosen = name == "auto"
     name, reason = choose(name, device)
     on_hub = False
     if name == "embedded":
@@ -209,9 +211,16 @@ def load(
         repo_id, _, revision = name.partition("@")
         revision = revision or "main"
         name = f"{repo_id}@{revision}"
-        folder = hub.fetch(repo_id, revision, progress)
+        try:
+            folder = hub.fetch(repo_id, revision, progress)
+        except CheckpointError as error:
+            if not was_chosen or os.environ.get("SPACE_ID"):  # a Space tries again
+                raise
+            name, on_hub, folder = "embedded", False, EMBEDDED_DIR
+            reason = f"The embedded checkpoint plays because {HUB_ID} cannot be had. {error}"
     try:
-        parts = _load_parts(folder, name, device, dtype, progress, few_steps)
+        with torch.inference_mode(False):  # weights that were made inside of it have no versions
+            parts = _load_parts(folder, name, device, dtype, progress, few_steps)
     except DamagedFile as damage:
         if not on_hub:
             raise
@@ -263,7 +272,10 @@ def _load_parts(
     if progress:
         progress(1.0, f"Loaded {name}")
     try:
-        scheduler = DPMSolverMultistepScheduler.from_config(configs["scheduler/scheduler_config.json"])
+        # A schedule that does not say how it is spaced is of 2022. Evenly and from the noisiest time on suits all
+        # schedulers and few steps (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2024).
+        schedule = {"timestep_spacing": "trailing", **configs["scheduler/scheduler_config.json"]}
+        scheduler = DPMSolverMultistepScheduler.from_config(schedule)
     except _BAD_CONFIG as error:
         raise _no_description("scheduler/scheduler_config.json", name, error) from error
     return {**models, "tokenizer": tokenizer, "scheduler": scheduler, **own}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ EXAMPLES = """examples:
   python -m riffusion_space extend song.mp3 "happy piano melody" --seconds 10 -o longer.wav
   python -m riffusion_space arrange piece.yaml -o piece.wav
   python -m riffusion_space morph song.mp3 other.mp3 --duration-s 15 -o morph.wav
+  python -m riffusion_space again bells.wav --prompt "flute" -o flute.wav
   python -m riffusion_space image2audio spectrogram.png -o sound.wav
   python -m riffusion_space audio2image song.mp3 -o spectrogram.png
   python -m riffusion_space profile text2audio "church bells" --steps 8
@@ -100,11 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--steps", type=int, help="denoising steps, from 1; by default what suits the checkpoint")
     model.add_argument("--guidance", type=float, help="how closely to follow the prompt, 0 to 30; likewise")
     model.add_argument("--scheduler", help=f"one of {', '.join(SCHEDULERS)}; likewise")
-    model.add_argument("--checkpoint", metavar="NAME",
-                       help="auto, embedded, a Hub id with an optional @revision, or a folder (RIFFUSION_CHECKPOINT)")
-    model.add_argument("--device", help="cpu, cuda, mps (RIFFUSION_DEVICE)")
-    model.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]",
-                       help="a LoRA's file, folder or Hub id, and how much of it (1); again for more (RIFFUSION_LORA)")
+    _add_model(model)
     seeded = argparse.ArgumentParser(add_help=False)
     seeded.add_argument("--seed-image", metavar="NAME", help="a built-in loop, an image or an audio file to start from")
     seeded.add_argument("--strength", type=float, default=0.75, help="how far to go from the seed image, 0 to 1 (0.75)")
@@ -166,6 +165,15 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--strength", type=float, default=0.6,
                       help="how far the middle may go from both: 0 blends them, 1 ignores them there (0.6)")
 
+    task = tasks.add_parser("again", parents=[out], help="make a clip once more from its file, or with changes")
+    task.add_argument("made", type=Path, metavar="FILE", help="a file that was made here: its settings are inside")
+    for name, kind in (("prompt", str), ("negative_prompt", str), ("duration_s", float), ("strength", float),
+                       ("seed", int), ("steps", int), ("guidance", float), ("scheduler", str), ("audio", str),
+                       ("audio_a", str), ("audio_b", str), ("seed_image", str)):
+        task.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(),
+                          help="in place of the one it was made with")
+    _add_model(task)
+
     task = tasks.add_parser("image2audio", parents=[out], help="decode a spectrogram image")
     task.add_argument("image", type=Path, metavar="IN", help="a spectrogram image of 512 rows")
     task.add_argument("--seed", type=int, default=0, help="of the phase (0)")
@@ -183,6 +191,14 @@ def build_parser() -> argparse.ArgumentParser:
                                    usage="python -m riffusion_space train FOLDER -o OUT [options]",
                                    epilog=TRAINING_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="NAME",
+                        help="auto, embedded, a Hub id with an optional @revision, or a folder (RIFFUSION_CHECKPOINT)")
+    parser.add_argument("--device", help="cpu, cuda, mps (RIFFUSION_DEVICE)")
+    parser.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]",
+                        help="a LoRA's file, folder or Hub id, and how much of it (1); again for more (RIFFUSION_LORA)")
 
 
 def _add_training(task: argparse.ArgumentParser) -> None:
@@ -279,13 +295,20 @@ def _check_output(path: Path, task: str) -> None:
         raise ValueError(f"expected --output to end in {', '.join(expected)}, got {path.name!r}")
     if not path.parent.is_dir():
         raise ValueError(f"expected --output in a folder that exists, got {str(path.parent)!r}")
+    if path.is_dir():
+        raise ValueError(f"expected --output to be a file, got the folder {path.name!r}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _profiled(request: list[str]) -> dict[str, Any]:
     """The arguments of the task that a profile is asked of."""
     parser = build_parser()
     arguments = vars(parser.parse_args([*(request or ["text2audio", "church bells"]), "-o", os.devnull]))
-    if arguments["task"] in ("train", "profile", "image2audio", "audio2image"):
+    if arguments["task"] in ("train", "profile", "again", "image2audio", "audio2image"):
         parser.error(f"argument TASK: expected one that a checkpoint plays, such as text2audio, "
                      f"got {arguments['task']!r}")
     return arguments
@@ -330,7 +353,7 @@ def _run(task: str, output: Path, arguments: dict, progress: _ProgressLine) -> s
         from riffusion_space.audio import read_audio
         from riffusion_space.codec import encode
 
-        image = encode(read_audio(arguments["audio"]))
+        image = encode(read_audio(arguments["audio"], max_seconds=Config.from_environment().max_seconds))
         image.save(output, exif=image.getexif())
         return str(output)
     if task == "image2audio":
@@ -341,32 +364,65 @@ def _run(task: str, output: Path, arguments: dict, progress: _ProgressLine) -> s
         wave = decode(read_image(arguments["image"]), seed=arguments["seed"],
                       progress=lambda fraction: progress(fraction, "Finding the sound of the picture"))
         return str(write_audio(wave, output))
-    clip = getattr(_pipeline(task, arguments, progress), task)(**arguments, progress=progress)
+    settings = None
+    if task == "again":
+        from riffusion_space.again import settings_of
+
+        settings = settings_of(arguments["made"])
+        task, arguments = settings["task"], _arguments_again(settings, arguments)
+    pipe = _pipeline(task, arguments, progress)
+    if settings:
+        from riffusion_space.again import difference
+
+        if reason := difference(pipe.checkpoint, settings):
+            print(f"note: {reason}", file=sys.stderr)
+    clip = getattr(pipe, task)(**arguments, progress=progress)
     return f"{clip.save(output)} ({clip.audio.duration_s:.2f} s, seed {clip.settings['seed']})"
+
+
+def _arguments_again(settings: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the task that made a file, with those that are given in their place."""
+    from riffusion_space.again import arguments_of
+    from riffusion_space.hub import HUB_NAME
+    from riffusion_space.pipeline import RiffusionPipeline
+
+    given = {name: value for name, value in arguments.items() if value is not None}
+    made = given.pop("made")
+    model = {name: given.pop(name) for name in ("checkpoint", "device", "lora") if name in given}
+    was = str(settings.get("checkpoint"))
+    if was == "embedded" or HUB_NAME.fullmatch(was):
+        model.setdefault("checkpoint", was)
+    return arguments_of(made, getattr(RiffusionPipeline, settings["task"]), given) | model
 
 
 def _pipeline(task: str, arguments: dict, progress: _ProgressLine) -> RiffusionPipeline:
     """The pipeline that a task's arguments ask for, once they are known to be in order; what is left of them are the
     arguments of the pipeline's method.
     """
-    from riffusion_space.arguments import check_arguments
+    from riffusion_space.arguments import check_arguments, check_longer
     from riffusion_space.arrangement import DEFAULT_BPM, read_piece
     from riffusion_space.audio import read_audio
     from riffusion_space.lora import find_lora, parse_lora, parse_loras
-    from riffusion_space.regions import parse_region
+    from riffusion_space.regions import as_regions, check_inside, parse_region
+    from riffusion_space.spectrogram import SpectrogramParams
 
-    if task == "arrange":
+    if isinstance(arguments.get("sections"), Path):
         piece = {"bpm": DEFAULT_BPM, **read_piece(arguments.pop("sections"))}
         given = {name: value for name, value in arguments.items() if value not in (None, "")}
         arguments.clear()
         arguments.update(piece | given)  # what the command line says goes before what the file says
     if "regions" in arguments:
-        arguments["regions"] = [parse_region(text) for text in arguments["regions"]]
+        arguments["regions"] = [parse_region(region) if isinstance(region, str) else region
+                                for region in arguments["regions"]]
     config = Config.from_environment()
     check_arguments(config, **arguments)  # before a checkpoint of gigabytes is loaded
     for name in ("audio", "audio_a", "audio_b"):
         if name in arguments:  # likewise; the pipeline reads it by its name
-            read_audio(arguments[name], max_seconds=config.max_seconds)
+            seconds = read_audio(arguments[name], max_seconds=config.max_seconds).duration_s
+            if task == "inpaint":
+                check_inside(as_regions(arguments["regions"], SpectrogramParams()), seconds)
+            elif task == "extend":
+                check_longer(config, seconds, arguments["seconds"])
     from riffusion_space.pipeline import RiffusionPipeline
 
     name = arguments.pop("checkpoint", None) or config.checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import unicodedata
@@ -11,7 +12,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from riffusion_space.audio import SUFFIXES, Waveform, read_tags, write_audio
+from riffusion_space.audio import SUFFIXES, Waveform, read_tags, write_audio, write_whole
 
 SETTINGS_TAG = "riffusion_space"
 TITLE_LENGTH = 60
@@ -22,8 +23,8 @@ class Clip:
     """A finished piece.
 
     ``image`` is the spectrogram that ``audio`` was decoded from, or where only parts of it were its analysis, with its
-    parameters in EXIF. ``settings`` hold the task's
-    arguments by name, the seed that was drawn, the checkpoint and its revision; they survive JSON.
+    parameters in EXIF. ``settings`` hold the task's arguments by name, the seed that was drawn, the checkpoint and its
+    revision; they survive JSON.
     """
 
     audio: Waveform
@@ -47,15 +48,17 @@ class Clip:
     def save(self, path: str | Path) -> Path:
         """Write the sound (.wav, .flac, .mp3, .ogg) or the spectrogram (.png), the settings inside.
 
-        Returns the path. Raises ValueError for another suffix.
+        The file appears whole, or not at all. Returns the path. Raises ValueError for another suffix, or a folder that
+        is not there.
         """
         path = Path(path)
         text = json.dumps(self.settings, ensure_ascii=False)
         if path.suffix.lower() == ".png":
             info = PngImagePlugin.PngInfo()
             info.add_itxt(SETTINGS_TAG, text)
-            self.image.save(path, exif=self.image.getexif(), pnginfo=info)
-            return path
+            data = io.BytesIO()
+            self.image.save(data, "PNG", exif=self.image.getexif(), pnginfo=info)
+            return write_whole(path, data.getvalue())
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"expected a file name ending in {', '.join(SUFFIXES)} or .png, got {path.name!r}")
         return write_audio(self.audio, path, {"title": self.title, "comment": f"{SETTINGS_TAG}: {text}"})
@@ -64,6 +67,8 @@ class Clip:
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings inside a file that :meth:`Clip.save` wrote. Raises ValueError when there are none."""
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"expected a file made here, but there is no {path.name!r}")
     if path.suffix.lower() == ".png":
         with Image.open(path) as image:
             text = getattr(image, "text", {}).get(SETTINGS_TAG)

@@ -6,7 +6,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+_PACKAGE = Path(__file__).resolve().parent
+# What comes with the code: beside the package in a clone, inside of it where it is installed.
+ASSETS = next(path for path in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if path.is_dir())
 BATCH_ON_GPU = 8  # requests denoised together unless it is said otherwise
 
 
@@ -66,6 +70,9 @@ class Config:
             except ValueError as error:
                 expected = "yes or no" if kind is _yes_or_no else "a number"
                 raise ValueError(f"expected {expected} in {name}, got {text!r}") from error
+        if values.get("warm_up") and environment.get("SPACES_ZERO_GPU"):
+            raise ValueError("expected RIFFUSION_WARM_UP=no on ZeroGPU, which has a GPU only while a request runs, "
+                             "got yes")
         if values["change_model"] and environment.get("SPACES_ZERO_GPU"):
             raise ValueError("expected RIFFUSION_CHANGE_MODEL=no on ZeroGPU, which keeps what it began with, got yes")
         return cls(**values)

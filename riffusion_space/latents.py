@@ -97,7 +97,7 @@ def decode_latents(latents: torch.Tensor, checkpoint: Checkpoint, grid: Grid, co
     for done, start in enumerate(starts):
         step(done / len(starts))
         tile = latents[..., start : start + grid.window] / checkpoint.vae.config.scaling_factor
-        parts = [checkpoint.decoder(part.to(checkpoint.dtype)) for part in tile.split(at_once)]
+        parts = [checkpoint.decoder(part.to(checkpoint.device, checkpoint.dtype)) for part in tile.split(at_once)]
         tiles.append(torch.cat(parts).float().cpu())
     image = _join(tiles, [start * grid.scale for start in starts], width * grid.scale, _MARGIN * grid.scale // 2)
     if not torch.isfinite(image).all():

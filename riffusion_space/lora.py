@@ -185,6 +185,8 @@ def find_lora(source: str | Path) -> tuple[Path, str]:
         if path.suffix.lower() != ".safetensors":
             raise ValueError(f"expected a LoRA as .safetensors, got {path.name!r}")
         return path, path.resolve().parent.name if path.name == LORA_FILE else path.stem
+    if path.suffix.lower() == ".safetensors":
+        raise ValueError(f"expected a LoRA's file or folder, but there is none at {str(source)!r}")
     if not hub.HUB_NAME.fullmatch(str(source)):
         raise ValueError(f"expected a LoRA's file, folder or Hub id such as owner/model, got {str(source)!r}")
     repo_id, _, revision = str(source).partition("@")

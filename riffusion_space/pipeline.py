@@ -1,8 +1,8 @@
 """The pipeline: words to sound, sound restyled by words, one prompt turning into another.
 
 A task paints a spectrogram on a canvas of latents (``denoise``), decodes it to pixels (``latents``) and the pixels to
-sound (``codec``). Every task checks its input before anything heavy, runs alone on its device, and is the same again
-for the same arguments.
+sound (``codec``). Every task checks its input before anything heavy, and is the same again for the same arguments, to
+the last bits where several requests are denoised together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,8 @@ import torch
 from PIL import Image
 
 import riffusion_space
-from riffusion_space.arguments import MAX_SEED, check_arguments, check_number
+from riffusion_space.again import arguments_of, difference, settings_of
+from riffusion_space.arguments import MAX_SEED, check_arguments, check_longer, check_number
 from riffusion_space.arrangement import DEFAULT_BPM, Arrangement, Section, as_sections, as_settings
 from riffusion_space.audio import Waveform, read_audio
 from riffusion_space.batching import Turns
@@ -116,7 +118,8 @@ class RiffusionPipeline:
             negative_prompt: what to stay away from.
             seed: 0 to 4294967295; None draws one, which the clip's settings tell.
             steps: denoising steps; None takes what suits the checkpoint, likewise for guidance and scheduler.
-            guidance: how closely to follow the prompt, 0 to 30; 1 ignores the negative prompt and is twice as fast.
+            guidance: how closely to follow the prompt, 0 to 30; 1 ignores the negative prompt and is up to twice as
+                fast.
             scheduler: a name of ``schedulers.SCHEDULERS``.
             duration_s: seconds, 1 to the configured limit.
             seed_image: a loop that gives tempo and key: a name of ``seed_images.names()``, a file or an image.
@@ -305,9 +308,7 @@ class RiffusionPipeline:
             "extend", audio=audio, prompt=prompt, seconds=seconds, side=side, negative_prompt=negative_prompt,
             seed=seed, steps=steps, guidance=guidance, scheduler=scheduler, **_unusual(steadiness))
         wave = self._read(audio)
-        if wave.duration_s + seconds > self.config.max_seconds:
-            raise ValueError(f"expected at most {self.config.max_seconds:g} s in all, got {wave.duration_s:.2f} s of "
-                             f"sound and {seconds:g} s more")
+        check_longer(self.config, wave.duration_s, seconds)
         rate, added = wave.sample_rate, round(seconds * wave.sample_rate)
         at_end = side == "right"
         window_s = self.grid.window * self.grid.scale * self.params.step_s
@@ -424,6 +425,27 @@ class RiffusionPipeline:
             pixels = self._paint(canvas, columns, settings, request)
             return self._finish(pixels, loudest, samples, settings, request)
 
+    def again(self, made: str | Path | Mapping[str, Any], *, progress: Progress | None = None,
+              cancel: threading.Event | None = None, **changes: Any) -> Clip:
+        """Make a clip once more, or with changes: ``pipe.again("bells.wav", prompt="flute")``.
+
+        Args:
+            made: a file that :meth:`Clip.save` wrote, or a clip's settings. With the same checkpoint and LoRAs the
+                samples are the same; with others there is a UserWarning.
+            progress, cancel: as in :meth:`text2audio`.
+            changes: arguments of the task that made it. Recordings and seed images of one's own have to be given,
+                unless they lie beside the file.
+
+        Raises:
+            ValueError: the file holds no settings, a recording is not there, or a change is not allowed.
+        """
+        settings = settings_of(made)
+        task = getattr(self, settings["task"])
+        arguments = arguments_of(made, task, changes)
+        if reason := difference(self.checkpoint, settings):
+            warnings.warn(reason, stacklevel=2)
+        return task(**arguments, progress=progress, cancel=cancel)
+
     def stream(self, prompt: str | StreamRequest, seed: int | None = None, *, state: StreamState | None = None,
                adapt: bool = True, cancel: threading.Event | None = None,
                **options: Any) -> Generator[StreamChunk, StreamRequest | None]:
@@ -505,7 +527,8 @@ class RiffusionPipeline:
         """Check a task's arguments, fill in what was left open, and note what makes the result again."""
         check_arguments(self.config, **arguments)
         recommended = self.checkpoint.recommended
-        settings = dict(arguments)
+        # Numbers of NumPy's are taken as well, but JSON does not know them.
+        settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in arguments.items()}
         for name, value in (("seed", secrets.randbelow(MAX_SEED + 1)),
                             ("steps", min(recommended.steps, self.config.max_steps)),
                             ("guidance", recommended.guidance_for(settings["negative_prompt"])),

@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from riffusion_space.audio import Waveform, read_audio
+from riffusion_space.config import ASSETS
 from riffusion_space.images import is_stereo, read_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, has_params
 from riffusion_space.tempo import steady_beat
 
-SEED_IMAGES_DIR = Path(__file__).resolve().parent.parent / "assets" / "seed_images"
+SEED_IMAGES_DIR = ASSETS / "seed_images"
 _NEARLY = 0.95  # of a clip is one, and no loop of its own
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
 

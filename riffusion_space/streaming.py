@@ -59,6 +59,7 @@ _HELD = 4  # latent columns that are painted but not yet heard
 _KNOWN = 4  # latent columns whose sound is pinned
 _MARGIN = 4  # latent columns before those, for the decoder's sake
 _JOIN_S = 0.02
+_HEARD = 0.02  # least share of a prompt
 _CEILING = 0.9  # of full scale: louder samples are bent, not cut
 _LEVEL = 0.12  # root mean square that the gain moves to
 _HOLD = 0.8  # how much of its own loop a stream keeps that is not wild at all; half as wild, as long pieces do
@@ -78,8 +79,8 @@ class StreamRequest:
         transition: chunks over which a new prompt is reached, 1 to 32; 1 is at once.
         steps: denoising steps; None takes ``LIVE_STEPS``.
         guidance, scheduler: None takes what suits the checkpoint.
-        seed_image: a loop that gives tempo and key, as in ``text2audio``, in place of the stream's own; strength: how
-            far to go from it.
+        seed_image: the name of a built-in loop, or a file, that gives tempo and key in place of the stream's own;
+            strength: how far to go from it.
         bpm, key: told to the checkpoint in words, where the prompt does not.
     """
 
@@ -200,6 +201,8 @@ class StreamChunk:
 
 def check_request(pipe: RiffusionPipeline, request: StreamRequest) -> None:
     """Raise ValueError, one sentence, for a request that cannot be played."""
+    if not isinstance(request.seed_image, str | Path | None):
+        raise ValueError(f"expected seed_image to be a name or a file, got {type(request.seed_image).__name__}")
     check_arguments(pipe.config, prompt=request.prompt, negative_prompt=request.negative_prompt, steps=request.steps,
                     guidance=request.guidance, scheduler=request.scheduler, seed_image=request.seed_image,
                     strength=request.strength, bpm=request.bpm, key=request.key, wildness=request.wildness,
@@ -287,6 +290,9 @@ def _turned_to(state: StreamState, request: StreamRequest) -> StreamState:
     step = 1 / remaining
     blend = {prompt: share * (1 - step) for prompt, share in state.blend.items() if remaining > 1}
     blend[target] = blend.get(target, 0.0) + step
+    # What is heard no more goes: else prompts that change faster than they are reached add up without end.
+    heard = {prompt: share for prompt, share in blend.items() if share >= _HEARD or prompt == target}
+    blend = {prompt: share / sum(heard.values()) for prompt, share in heard.items()}
     return replace(state, blend=blend, target=target, remaining=remaining - 1)
 
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from riffusion_space.seed_images import SEED_IMAGES_DIR
+from riffusion_space.config import ASSETS
 
-_PICTURES = SEED_IMAGES_DIR.parent / "about"  # made by scripts/about_pictures.py
+_PICTURES = ASSETS / "about"  # made by scripts/about_pictures.py
 _TEXTS = tuple(Path(__file__).with_suffix(suffix) for suffix in (".html", ".de.html"))  # English first
 
 # The visitor's language, if it is spoken here. And Gradio opens its page on the API from the footer alone, not when a

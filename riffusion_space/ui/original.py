@@ -11,7 +11,7 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 
 from riffusion_space.audio import SUFFIXES, read_audio
-from riffusion_space.seed_images import SEED_IMAGES_DIR
+from riffusion_space.config import ASSETS
 from riffusion_space.ui import picture
 from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, WAVEFORM
 from riffusion_space.ui.player import player, playing
@@ -19,7 +19,7 @@ from riffusion_space.ui.worker import Worker, sentence
 
 _REGIONS = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 
-EXAMPLES_DIR = SEED_IMAGES_DIR.parent / "examples"
+EXAMPLES_DIR = ASSETS / "examples"
 
 
 @dataclass(frozen=True)
