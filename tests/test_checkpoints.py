@@ -15,6 +15,8 @@ from tiny import tiny_models, write_tiny_checkpoint
 
 from riffusion_space import checkpoints
 from riffusion_space.checkpoints import HUB_ID, CheckpointError, Recommended, Vocabulary, choose, load
+from riffusion_space.prompts import embed_prompts
+from riffusion_space.schedulers import SCHEDULERS, make_scheduler
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -64,6 +66,21 @@ def test_the_legacy_layout_is_the_one_of_2022(tmp_path: Path) -> None:
     index = json.loads((tmp_path / "model_index.json").read_text())
     assert index["feature_extractor"][1] == "CLIPFeatureExtractor"
     assert index["scheduler"][1] == "PNDMScheduler"
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_schedule_of_2022_begins_with_noise_however_few_the_steps(tmp_path: Path, name: str) -> None:
+    loaded = load(str(write_tiny_checkpoint(tmp_path, legacy=True)), "cpu")
+    scheduler = make_scheduler(name, loaded.scheduler)
+    for steps in (1, 3, 50):
+        scheduler.set_timesteps(steps)
+        assert scheduler.timesteps[0] == 999
+
+
+def test_loading_for_inference_alone_leaves_weights_that_can_be_told_apart(modern: Path) -> None:
+    with torch.inference_mode():
+        loaded = load(str(modern), "cpu")
+    assert embed_prompts(loaded, ["rain"]).shape[0] == 1
 
 
 def test_what_a_checkpoint_says_of_itself(modern: Path) -> None:
@@ -208,6 +225,27 @@ def test_auto_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("auto", CUDA)[0] == HUB_ID
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     assert choose("auto", CPU)[0] == HUB_ID
+
+
+def test_auto_plays_the_embedded_one_where_the_hub_is_out_of_reach(
+    modern: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*arguments: object) -> Path:
+        raise CheckpointError("The Hub cannot be reached.")
+
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")  # as good as a GPU for the choice
+    monkeypatch.setattr(checkpoints, "EMBEDDED_DIR", modern)
+    monkeypatch.setattr(checkpoints.hub, "fetch", unreachable)
+    loaded = load("auto", "cpu")
+    assert loaded.name == "embedded" and loaded.revision == load("embedded", "cpu").revision
+    assert loaded.reason == (f"The embedded checkpoint plays because {HUB_ID} cannot be had. "
+                             "The Hub cannot be reached.")
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        load(HUB_ID, "cpu")
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        load("auto", "cpu")
 
 
 def test_names_that_were_asked_for(tmp_path: Path) -> None:

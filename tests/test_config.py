@@ -20,6 +20,12 @@ def test_impossible_limits_are_refused(value, complaint):
         Config.from_environment({"RIFFUSION_MAX_QUEUE": value})
 
 
+@pytest.mark.parametrize("name", ["CHANGE_MODEL", "WARM_UP"])
+def test_what_zero_gpu_cannot_do_is_refused(name):
+    with pytest.raises(ValueError, match=f"expected RIFFUSION_{name}=no on ZeroGPU"):
+        Config.from_environment({f"RIFFUSION_{name}": "yes", "SPACES_ZERO_GPU": "true"})
+
+
 def test_a_page_can_be_built_at_every_least_limit():
     least = Config(max_seconds=1, max_clips=3, max_steps=1, max_queue=1, max_upload_mb=1, max_listeners=1,
                    max_live_minutes=1)

@@ -192,6 +192,7 @@ def test_bad_files_are_refused_and_change_nothing(pipe, files, tmp_path, spoil, 
 def test_bad_arguments_are_refused(pipe, files, tmp_path):
     (tmp_path / "old.pt").write_bytes(b"x")
     for source, complaint in (("no such thing", "file, folder or Hub id"), (tmp_path, "got 0"),
+                              ("my-loras/bells.safetensors", "there is none at 'my-loras/bells.safetensors'"),
                               (tmp_path / "old.pt", "as .safetensors, got 'old.pt'")):
         with pytest.raises(ValueError, match=complaint):
             pipe.load_lora(source)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_music
+from PIL import Image
 
 from riffusion_space.audio import Waveform, write_audio
 from riffusion_space.pipeline import RiffusionPipeline
@@ -72,6 +73,14 @@ def test_prompts_are_reached_over_the_chunks_asked_for():
     midway = _turned_to(_turned_to(state, StreamRequest("rain", transition=2)), StreamRequest("snow", transition=2))
     assert midway.blend == {"wind": 0.25, "rain": 0.25, "snow": 0.5}
     assert _turned_to(midway, StreamRequest("hail", bpm=120)).blend == {"hail, 120 bpm": 1.0}
+
+
+def test_prompts_that_are_never_reached_are_left_behind():
+    state = StreamState()
+    for number in range(100):
+        state = _turned_to(state, StreamRequest(f"rain {number}", transition=8))
+        assert sum(state.blend.values()) == pytest.approx(1)
+    assert len(state.blend) < 20 and min(state.blend.values()) >= 0.02 and state.blend["rain 99"] >= 0.125
 
 
 def test_wildness_walks_the_noise(tiny_pipe):
@@ -199,6 +208,7 @@ def test_cancelling_leaves_the_state_and_frees_the_device(tiny_pipe):
     ({"prompt": None}, "prompt"), ({"prompt": "a", "wildness": 2}, "wildness from 0 to 1"),
     ({"prompt": "a", "transition": 0}, "transition"), ({"prompt": "a", "steps": 0}, "steps"),
     ({"prompt": "a", "bpm": 1}, "bpm"), ({"prompt": "a", "seed_image": "no-such"}, "seed image"),
+    ({"prompt": "a", "seed_image": Image.new("L", (9, 9))}, "seed_image to be a name or a file, got Image"),
 ])
 def test_what_cannot_be_played_is_refused(tiny_pipe, values, complaint):
     with pytest.raises(ValueError, match=complaint):
