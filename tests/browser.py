@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from riffusion_space import Waveform, read_audio, read_settings
 
 WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)  # Playwright's own 5 s are little on a machine that is busy
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 ARGUMENTS = (
