@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -31,6 +33,14 @@ def tiny_folder(tmp_path_factory):
 def tiny_pipe(tiny_folder):
     """A pipeline on random weights: fast, and deterministic like any other."""
     return RiffusionPipeline.from_pretrained(str(tiny_folder), "cpu", config=Config(max_seconds=30))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+    """Wait for what another thread or process does."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
 
 
 def make_music(seconds: float, channels: int = 1, rate: int = 44_100, seed: int = 0) -> Waveform:
