@@ -16,8 +16,8 @@ from playwright.sync_api import Page, expect
 RATE = 44_100
 SOON_S, FADE_S = 0.08, 0.1  # as in live.js
 
-# Listens to all that goes to the destination, in blocks of 4096 frames, notes every source's start, end and removal, the
-# last click and every request, and holds back requests while `window.slow`.
+# Listens to all that goes to the destination, in blocks of 4096 frames, notes every source's start, end and removal,
+# the last click and every request, and holds back requests while `window.slow`.
 TAP = """
 const tapped = window.tapped = { blocks: [], sources: [], asked: [], clicked: 0, context: null };
 addEventListener("click", () => (tapped.clicked = tapped.context?.currentTime ?? 0), true);

@@ -101,8 +101,8 @@ def test_plays_on_without_a_gap_whatever_happens(listener, server, tmp_path):
     assert (settings["task"], settings["seed"]) == ("stream", SEED)
 
     assert 0 <= requested - asked < AT_ONCE_S
-    # How long the chunk then takes is the machine's. It is heard as soon as it is there, or where the one whose place it
-    # takes begins.
+    # How long the chunk then takes is the machine's. It is heard as soon as it is there, or where the one whose place
+    # it takes begins.
     begins, asked = settings["prompts"][1]["at_s"], asked - heard.origin / RATE
     soonest = heard.scheduled_at(begins) + SOON_S
     assert begins == pytest.approx(soonest, abs=1e-3) or (begins > soonest and heard.is_place(begins))
