@@ -63,6 +63,15 @@ def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
+def unfold(page: Page) -> None:
+    """Open all that the tab can unfold."""
+    folded = page.locator("button.label-wrap:not(.open)").locator("visible=true")
+    for _ in range(20):  # one may hold others
+        if folded.count():
+            folded.first.click()
+    expect(folded).to_have_count(0)
+
+
 def hurry(page: Page) -> None:
     """Two steps will do. Leaves the settings open."""
     page.get_by_role("button", name="Advanced").locator("visible=true").click()
