@@ -22,6 +22,14 @@ from riffusion_space.training.export import export
 CPU = torch.device("cpu")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """For ``--dist loadgroup``: each file is a group, but those that need the trained models are one, to train once."""
+    training = {item.path for item in items if "shards" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("training" if item.path in training else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
