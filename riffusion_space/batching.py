@@ -113,14 +113,17 @@ class _Call:
 class SharedUnet:
     """A UNet that several denoising loops call at the same time, each from a thread of its own."""
 
-    def __init__(self, unet: UNet2DConditionModel, rows: int) -> None:
-        """``rows``: most pictures in one call, unless a single loop brings more."""
+    def __init__(self, unet: UNet2DConditionModel, rows: int, patience_s: float | None = None) -> None:
+        """``rows``: most pictures in one call, unless a single loop brings more. ``patience_s``: how long a call waits
+        for others, in place of what the calls themselves decide.
+        """
         self._unet, self._rows = unet, rows
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
         self._loops = 0
         self._is_busy = False
-        self._patience_s = _FIRST_PATIENCE_S
+        self._fixed_patience_s = patience_s
+        self._patience_s = _FIRST_PATIENCE_S if patience_s is None else patience_s
 
     @contextmanager
     def loop(self) -> Iterator[None]:
@@ -182,7 +185,8 @@ class SharedUnet:
         finally:
             with self._changed:
                 self._is_busy = False
-                self._patience_s = _PATIENCE * (time.monotonic() - began)
+                if self._fixed_patience_s is None:
+                    self._patience_s = _PATIENCE * (time.monotonic() - began)
                 self._changed.notify_all()
 
     def _predict(self, part: list[_Call]) -> None:

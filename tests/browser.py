@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from riffusion_space import Waveform, read_audio, read_settings
 
 WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)  # Playwright's own 5 s are little on a machine that is busy
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 ARGUMENTS = (
@@ -60,6 +61,15 @@ def ready(page: Page) -> None:
 
 def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
+
+
+def unfold(page: Page) -> None:
+    """Open all that the tab can unfold."""
+    folded = page.locator("button.label-wrap:not(.open)").locator("visible=true")
+    for _ in range(20):  # one may hold others
+        if folded.count():
+            folded.first.click()
+    expect(folded).to_have_count(0)
 
 
 def hurry(page: Page) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -20,6 +22,14 @@ from riffusion_space.training.export import export
 CPU = torch.device("cpu")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """For ``--dist loadgroup``: each file is a group, but those that need the trained models are one, to train once."""
+    training = {item.path for item in items if "shards" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("training" if item.path in training else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
@@ -31,6 +41,14 @@ def tiny_folder(tmp_path_factory):
 def tiny_pipe(tiny_folder):
     """A pipeline on random weights: fast, and deterministic like any other."""
     return RiffusionPipeline.from_pretrained(str(tiny_folder), "cpu", config=Config(max_seconds=30))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+    """Wait for what another thread or process does."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
 
 
 def make_music(seconds: float, channels: int = 1, rate: int = 44_100, seed: int = 0) -> Waveform:

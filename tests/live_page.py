@@ -14,11 +14,13 @@ from browser import WAIT_MS, open_tab
 from playwright.sync_api import Page, expect
 
 RATE = 44_100
+SOON_S, FADE_S = 0.08, 0.1  # as in live.js
 
 # Listens to all that goes to the destination, in blocks of 4096 frames, notes every source's start, end and removal,
-# and holds back requests while `window.slow`.
+# the last click and every request, and holds back requests while `window.slow`.
 TAP = """
-const tapped = window.tapped = { blocks: [], sources: [], context: null };
+const tapped = window.tapped = { blocks: [], sources: [], asked: [], clicked: 0, context: null };
+addEventListener("click", () => (tapped.clicked = tapped.context?.currentTime ?? 0), true);
 const connect = AudioNode.prototype.connect;
 const processor = `registerProcessor("tap", class extends AudioWorkletProcessor {
   constructor() { super(); this.block = new Float32Array(4096); this.filled = 0; }
@@ -66,8 +68,9 @@ AudioNode.prototype.disconnect = function (...rest) {
 };
 const { fetch } = window;
 window.fetch = async (...request) => {
-  while (window.slow && String(request[0].url ?? request[0]).includes("/queue/join")) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  if (String(request[0].url ?? request[0]).includes("/queue/join")) {
+    tapped.asked.push({ at: tapped.context?.currentTime ?? 0, body: String(request[1]?.body) });
+    while (window.slow) await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return fetch(...request);
 };
@@ -83,6 +86,12 @@ _CAPTURED = """() => {
   }
   return { frames: blocks.map((block) => block.frame), samples: btoa(text.join("")), sources };
 }"""
+
+# When a chunk with a prompt was asked for, or null.
+_ASKED = """(prompt) => window.tapped.asked.find(({ body }) => {
+  const { event_data: data } = JSON.parse(body);
+  return data && "atMost" in data && data.prompt === prompt;
+})?.at ?? null"""
 
 # Seconds in the stream of what stands under the line, and of what is heard, in the same frame.
 _SEEN = """() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -118,13 +127,14 @@ _HOLES = """() => {
 @dataclass(frozen=True)
 class Captured:
     """What was put out: ``samples`` (n,) from the context's frame ``first`` on; ``pieces`` (start, stop) in frames, and
-    when each was ``scheduled``, in the context's seconds.
+    when each was ``scheduled``, in the context's seconds; ``replaced``, the starts of those that were never heard.
     """
 
     first: int
     samples: np.ndarray
     pieces: list[tuple[int, int]]
     scheduled: list[float]
+    replaced: list[int]
 
     @property
     def origin(self) -> int:
@@ -147,6 +157,11 @@ class Captured:
         index = next(index for index, (start, stop) in enumerate(self.pieces) if start <= frame < stop)
         return self.scheduled[index] - self.origin / RATE
 
+    def is_place(self, second: float) -> bool:
+        """Whether a second of the stream is where a chunk ends: its last bars were ready from a crossfade before."""
+        frame = self.origin + round((second - FADE_S) * RATE)
+        return frame in [*self.replaced, *(start for start, _ in self.pieces)]
+
     def roughness(self) -> tuple[float, float]:
         """The largest second difference of samples within 1 ms of joins, and of those elsewhere."""
         rough = np.abs(np.diff(self.sound, 2))
@@ -166,24 +181,31 @@ def open_live(page: Page, url: str) -> None:
 
 
 def play_now(page: Page, prompt: str) -> float:
-    """Ask for a prompt at once; when that was, in the context's seconds."""
+    """Ask for a prompt at once; when it was clicked, in the context's seconds."""
     page.get_by_label("Prompt", exact=True).locator("visible=true").fill(prompt)
     page.get_by_role("button", name="Play now").locator("visible=true").click()
-    return page.evaluate("window.tapped.context?.currentTime ?? 0")
+    return page.evaluate("window.tapped.clicked")
+
+
+def asked_at(page: Page, prompt: str) -> float | None:
+    """When the page first asked for a chunk with a prompt, in the context's seconds."""
+    return page.evaluate(_ASKED, prompt)
 
 
 def wait_until_heard(page: Page, prompt: str) -> None:
     expect(page.locator(".live .hearing")).to_have_text(prompt, timeout=WAIT_MS)
 
 
-def wait_until_joined(page: Page, joins: int) -> None:
-    """Wait until so many pieces have followed another in what was heard."""
+def wait_until_heard_on(page: Page, joins: int, seconds: float) -> None:
+    """Wait until so many pieces have followed another in what was heard, and it is so long."""
     page.wait_for_function(
-        """(joins) => {
-          const { sources, blocks } = window.tapped;
+        """([joins, seconds]) => {
+          const { sources, blocks, context } = window.tapped;
           const end = blocks.length ? blocks.at(-1).frame : 0;
-          return sources.filter(({ from, to }) => to - from >= 0.5 && to < end).length >= joins;
-        }""", arg=joins, timeout=WAIT_MS)
+          const length = (end - Math.min(...sources.map(({ from }) => from))) / context.sampleRate;
+          return length >= seconds
+            && sources.filter(({ from, to }) => to - from >= 0.5 && to < end).length >= joins;
+        }""", arg=[joins, seconds], timeout=WAIT_MS)
 
 
 def seen_and_heard(page: Page) -> tuple[float, float] | None:
@@ -201,17 +223,18 @@ def captured(page: Page) -> Captured:
     """What was put out so far; the tap has heard every frame, and every piece begins on a whole one, in time."""
     told = page.evaluate(_CAPTURED)
     assert all(after - before == 4096 for before, after in itertools.pairwise(told["frames"]))
-    pieces, scheduled = [], []
+    pieces, scheduled, replaced = [], [], []
     for source in sorted(told["sources"], key=lambda source: source["from"]):
         if source["to"] - source["from"] < 0.5:
-            continue  # replaced before it was heard
+            replaced.append(round(source["from"]))
+            continue
         assert not source["late"]
         start, stop = (round(source[name]) for name in ("from", "to"))
         assert abs(source["from"] - start) < 1e-4 and abs(source["to"] - stop) < 1e-4
         pieces.append((start, stop))
         scheduled.append(source["scheduled"])
     samples = np.frombuffer(base64.b64decode(told["samples"]), np.float32)
-    return Captured(told["frames"][0], samples, pieces, scheduled)
+    return Captured(told["frames"][0], samples, pieces, scheduled, replaced)
 
 
 def save(page: Page, path: Path) -> Path:
@@ -225,6 +248,13 @@ def cpu_s(pid: int) -> float:
     """Seconds that a process has computed."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_in(pid: int, seconds: float) -> float:
+    """Seconds that a process computes in a time."""
+    before = cpu_s(pid)
+    time.sleep(seconds)
+    return cpu_s(pid) - before
 
 
 def resident_mb(pid: int) -> float:

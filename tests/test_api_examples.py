@@ -1,4 +1,4 @@
-"""The examples of API.md, run as they stand against the real server."""
+"""The examples of API.md, run as they stand against the real server; a tiny checkpoint is enough for their lengths."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SECONDS = {"text2audio": 5.11, "audio2audio": 2, "interpolate": 10.23, "inpaint"
 
 
 @pytest.fixture
-def server():
-    return app_server.start()
+def server(tiny_folder):
+    return app_server.start(str(tiny_folder))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import app_server
@@ -145,14 +144,16 @@ def test_two_results_are_compared_at_the_same_place(shelf):
     for name in ("church bells", "flute"):
         shelf.get_by_label(f"Compare {name} with another").click()
     shelf.get_by_role("button", name="Play A and B").click()
-    shelf.wait_for_timeout(600)
+    shelf.wait_for_function("parseFloat(document.querySelector('.compare .clock').textContent) > 0")
     sides = [shelf.get_by_role("button", name=f"{letter}: ", exact=False) for letter in "AB"]
     expect(sides[0]).to_have_attribute("aria-pressed", "true")
-    before = float(shelf.locator(".compare .clock").text_content().split()[0])
-    sides[1].click()
+    before, after = sides[1].evaluate("""(side) => {
+        const time = () => parseFloat(document.querySelector(".compare .clock").textContent), before = time();
+        side.click();
+        return [before, time()];
+    }""")  # at once: however long a click takes from here, the music goes on meanwhile
     expect(sides[1]).to_have_attribute("aria-pressed", "true")
-    after = float(shelf.locator(".compare .clock").text_content().split()[0])
-    assert before > 0 and before - 0.1 <= after < before + 2
+    assert before > 0 and before - 0.1 <= after < before + 1
     shelf.get_by_role("button", name="Stop comparing").click()
     expect(shelf.locator(".compare")).to_be_hidden()
 
@@ -242,20 +243,30 @@ def test_words_make_a_prompt(page):
     expect(prompt).not_to_have_value("happy harp, 120 bpm, jazz")
 
 
+# Whatever is shown of the work under way, however briefly.
+WATCH = """() => {
+    const seen = window.seen = { sketches: [], texts: [] };
+    const look = () => {
+        for (const sketch of document.querySelectorAll("img[alt='The picture so far']")) seen.sketches.push(sketch.src);
+        for (const place of document.querySelectorAll(".underway")) seen.texts.push(place.textContent);
+    };
+    new MutationObserver(look).observe(document.body, {
+        childList: true, subtree: true, characterData: true, attributeFilter: ["src"],
+    });
+}"""
+
+
 def test_picture_appears_while_it_is_painted(page):
     page.get_by_role("button", name="Settings ▼", exact=True).click()
     page.get_by_label("Steps").fill("40")
     page.get_by_label("Prompt", exact=True).fill("church bells")
+    page.evaluate(WATCH)
     page.get_by_role("button", name="Generate").click()
-    sketch = page.get_by_alt_text("The picture so far")
-    expect(sketch).to_be_visible(timeout=WAIT_MS)
-    first, seen = sketch.get_attribute("src"), time.monotonic()
-    while time.monotonic() - seen < 10 and sketch.is_visible() and sketch.get_attribute("src") == first:
-        page.wait_for_timeout(100)
-    assert sketch.is_visible() and sketch.get_attribute("src") != first
-    expect(page.get_by_text("s left")).to_be_visible()
-    expect(page.locator(".card")).to_have_count(1, timeout=WAIT_MS)
-    expect(sketch).to_have_count(0)
+    expect(page.locator(".card")).to_have_count(1)
+    sketches, texts = page.evaluate("[[...new Set(window.seen.sketches)], [...new Set(window.seen.texts)]]")
+    assert len(sketches) > 1 and all(sketch.startswith("data:image/png") for sketch in sketches)
+    assert any(re.search(r"Step \d+ of 40 · \d+ s left", text) for text in texts), texts
+    expect(page.get_by_alt_text("The picture so far")).to_have_count(0)
 
 
 def test_original_of_one_tab_is_not_that_of_another(page, tmp_path):

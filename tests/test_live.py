@@ -8,11 +8,13 @@ import app_server
 import gradio_client
 import numpy as np
 import pytest
-from browser import DESKTOP
+from browser import DESKTOP, WAIT_MS, fill
 from live_page import (
     RATE,
+    SOON_S,
+    asked_at,
     captured,
-    cpu_s,
+    cpu_in,
     holes,
     open_live,
     play_now,
@@ -20,7 +22,7 @@ from live_page import (
     seconds_until_idle,
     seen_and_heard,
     wait_until_heard,
-    wait_until_joined,
+    wait_until_heard_on,
 )
 from playwright.sync_api import expect
 
@@ -30,8 +32,9 @@ from riffusion_space.ui.listeners import BUSY_S, IDLE_S, KEPT, Listeners
 
 pytestmark = pytest.mark.alone
 QUICK = {"steps": 2, "guidance": 1}
+SEED, CHUNK_S = 7, 2.56
 HEARD_WITHIN_S, SEEN_WITHIN_S = 3.0, 0.05
-AT_ONCE_S = 0.5  # after it is there, which takes a machine that is busy with something else longer
+AT_ONCE_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +45,14 @@ def server(tiny_folder):
 @pytest.fixture
 def listener(browser, server):
     context = browser.new_context(viewport=DESKTOP)
+    context.set_default_timeout(WAIT_MS)
     page, crashes = context.new_page(), []
     page.on("pageerror", lambda error: crashes.append(error))
     open_live(page, server.url)
+    page.get_by_role("button", name="Advanced").locator("visible=true").click()
     page.get_by_role("button", name="Settings ▼", exact=True).click()
-    page.wait_for_timeout(300)
-    page.get_by_label("Steps").fill("4")
-    page.get_by_label("Guidance", exact=True).fill("1")
+    for label, value in (("Seed", SEED), ("Steps", 4), ("Guidance", 1)):
+        fill(page, label, str(value))
     yield page
     context.close()
     assert not crashes
@@ -58,23 +62,27 @@ def test_plays_on_without_a_gap_whatever_happens(listener, server, tmp_path):
     page = listener
     play_now(page, "rain")
     wait_until_heard(page, "rain")
-    apart = []
-    for _ in range(8):
+    lags = []
+    for _ in range(40):
         page.wait_for_timeout(300)
-        seen, heard = seen_and_heard(page)
-        apart.append(abs(seen - heard))
-    assert np.median(apart) < SEEN_WITHIN_S / 2 and sorted(apart)[-2] < SEEN_WITHIN_S  # one frame may be late
+        if both := seen_and_heard(page):
+            lags.append(both[1] - both[0])
+        if len(lags) == 8:
+            break
+    # Frames that come late let the picture lag, but nothing lets it lead.
+    assert len(lags) == 8 and -SEEN_WITHIN_S < min(lags) < SEEN_WITHIN_S / 2
 
     asked = play_now(page, "wind")
     wait_until_heard(page, "wind")
+    requested = asked_at(page, "wind")
 
     page.evaluate("window.slow = true")  # the next chunk does not come in time
-    expect(page.locator(".live .message")).to_have_text("Falling behind: the last bars once more", timeout=15_000)
+    expect(page.locator(".live .message")).to_have_text("Falling behind: the last bars once more")
     page.wait_for_timeout(1000)
     assert holes(page) < 1
     page.evaluate("window.slow = false")
-    expect(page.locator(".live .message")).not_to_contain_text("the last bars", timeout=15_000)
-    wait_until_joined(page, 6)
+    expect(page.locator(".live .message")).not_to_contain_text("the last bars")
+    wait_until_heard_on(page, 6, 8)
     assert holes(page) < 1
 
     file = save(page, tmp_path / "live.wav")
@@ -89,10 +97,16 @@ def test_plays_on_without_a_gap_whatever_happens(listener, server, tmp_path):
     length = min(kept.num_samples, len(heard.sound))
     assert length > 8 * RATE
     assert np.abs(kept.samples[0, :length] - heard.sound[:length]).max() < 1.01 / 32768  # what was heard, to the sample
-    assert [each["prompt"] for each in settings["prompts"]] == ["rain", "wind"] and settings["task"] == "stream"
+    assert [each["prompt"] for each in settings["prompts"]] == ["rain", "wind"]
+    assert (settings["task"], settings["seed"]) == ("stream", SEED)
+
+    assert 0 <= requested - asked < AT_ONCE_S
+    # How long the chunk then takes is the machine's. It is heard as soon as it is there, or where the one whose place
+    # it takes begins.
     begins, asked = settings["prompts"][1]["at_s"], asked - heard.origin / RATE
-    there = heard.scheduled_at(begins)
-    assert begins - there < AT_ONCE_S and begins - asked < max(HEARD_WITHIN_S, there - asked + AT_ONCE_S)
+    soonest = heard.scheduled_at(begins) + SOON_S
+    assert begins == pytest.approx(soonest, abs=1e-3) or (begins > soonest and heard.is_place(begins))
+    assert begins < max(soonest + 1e-3, asked + HEARD_WITHIN_S)
 
     page.close()
     assert seconds_until_idle(server.pid, 10) < 6
@@ -125,12 +139,11 @@ def test_a_queue_that_is_edited_while_it_plays_and_stop_that_ends_the_work(liste
     wait_until_heard(page, "rain")
     wait_until_heard(page, "snow")
     expect(items).to_have_count(0)
-    before = cpu_s(server.pid)
+    playing = cpu_in(server.pid, 2 * CHUNK_S)
     page.get_by_label("Stop", exact=True).click()
-    assert cpu_s(server.pid) >= before
     expect(page.get_by_label("Play without an end")).to_be_visible()
     assert seconds_until_idle(server.pid, 10) < 6
-    page.wait_for_timeout(200)
+    assert cpu_in(server.pid, 2 * CHUNK_S) < playing / 2
     sound = captured(page).samples
     assert not sound[-2048:].any()
 

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import wait_until
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -148,9 +150,10 @@ def test_a_running_request_is_waited_for(pipe, files):
     loaded = threading.Thread(target=pipe.load_lora, args=(files[0],))
     with pipe._turn.together(1):
         loaded.start()
-        loaded.join(0.5)
+        wait_until(lambda: pipe._turn._queue)
+        time.sleep(0.1)  # it would not wait
         assert loaded.is_alive() and not pipe.lora_weights
-    loaded.join(10)
+    loaded.join(60)
     assert pipe.lora_weights == {"bells": 1.0}
 
 

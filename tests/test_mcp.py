@@ -194,10 +194,21 @@ def test_sections_go_in_as_json(server, tools):
     assert "energy of section 1 out of" in refusal(server, "arrange", sections=[{"energy": "wild"}])
 
 
-@pytest.mark.parametrize("regions", [[], [[1]], [[1, 0.5]], [[1, 9]], [["a", "b"]], [[0, 1, 0, 20_000]], "all"])
-def test_refuses_regions_in_a_sentence(server, tmp_path, regions):
+@pytest.mark.parametrize(
+    ("regions", "sentence"),
+    [
+        ([], "Expected regions to be a list of at least one (start, end), got []."),
+        ([[1]], "Expected a region as (start, end) or (start, end, low Hz, high Hz), got [1]."),
+        ([[1, 0.5]], "Expected a region of at least 0.1 s, got 1 to 0.5 s."),
+        ([[1, 9]], "Expected a region inside the sound of 2.00 s, got 1 to 9 s."),
+        ([["a", "b"]], "Expected regions as its description says: 'a' is not of type 'number'."),
+        ([[0, 1, 0, 20_000]], "Expected a band at least 50 Hz wide within 0 to 10000 Hz, got 0 to 20000 Hz."),
+        ("all", "Expected regions to be a list, got 'all'."),
+    ],
+)
+def test_refuses_regions_in_a_sentence(server, tmp_path, regions, sentence):
     song = upload(server, write_audio(make_music(2), tmp_path / "song.wav"))
-    assert "xpected" in refusal(server, "inpaint", audio=song, prompt="flute", regions=regions)
+    assert refusal(server, "inpaint", audio=song, prompt="flute", regions=regions) == sentence
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.wav", "http://localhost:9/x.wav", "http://10.0.0.1/x.wav",

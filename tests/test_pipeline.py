@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_music
+from conftest import make_music, wait_until
 
 from riffusion_space import denoise, pipeline
 from riffusion_space.audio import Waveform
@@ -126,6 +126,8 @@ def test_pipelines_on_one_device_take_turns(tiny_pipe, monkeypatch):
     def watched(*arguments, **options):
         inside.append(1)
         most.append(len(inside))
+        if len(most) == 1:  # now the others could overlap, if they did not wait
+            wait_until(lambda: len(pipes[0]._turn._queue) == 2 or len(most) > 1)
         result = denoise.denoise(*arguments, **options)
         inside.pop()
         return result

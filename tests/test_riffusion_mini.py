@@ -46,10 +46,19 @@ def test_stock_diffusers_makes_the_same_picture(pipe):
     assert np.corrcoef(levels[0].ravel(), levels[1].ravel())[0, 1] > 0.99
 
 
-def test_a_clip_takes_seconds_and_is_the_same_twice(pipe, tmp_path):
-    began = time.monotonic()
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other count as busy, the longer the busier the machine is."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
+def test_a_clip_takes_seconds_and_is_the_same_twice(pipe, tmp_path, one_thread):
+    began = time.process_time()
     clip = pipe.text2audio("church bells", seed=7)
-    assert time.monotonic() - began < 20  # 3 s on two idle cores, which those that run tests are not
+    assert time.process_time() - began < 8  # 3 s with the core to itself
     again = pipe.text2audio("church bells", seed=7)
     assert clip.save(tmp_path / "a.wav").read_bytes() == again.save(tmp_path / "b.wav").read_bytes()
     assert clip.audio.num_samples == 225_351
