@@ -128,6 +128,7 @@ GERMAN = {
     "What dragging marks": "Was Ziehen auswählt", "Time": "Zeit", "Time + band": "Zeit + Band",
     "Drag over the spectrogram": "Über das Spektrogramm ziehen",
     "Drag over the spectrogram, or with Shift": "Über das Spektrogramm ziehen, oder mit Umschalt",
+    "{} of {} seconds": "{} von {} Sekunden",
     "This browser cannot play this kind of file.": "Dieser Browser kann solche Dateien nicht abspielen.",
     # Live
     "Live": "Live", "Play now": "Jetzt spielen", "Add to the queue": "Einreihen",
@@ -161,6 +162,7 @@ GERMAN = {
     "Choose another one to compare with.": "Wähle ein zweites zum Vergleichen.",
     "This browser keeps nothing: results stay until the page is closed.":
         "Dieser Browser behält nichts: Ergebnisse bleiben, bis die Seite geschlossen wird.",
+    "Comparison": "Vergleich",
     "Play A and B": "A und B abspielen", "Pause A and B": "A und B anhalten", "Stop comparing": "Vergleich beenden",
     # Words
     "A click adds a word. Brackets weigh one:": "Ein Klick fügt ein Wort hinzu. Klammern gewichten:",
