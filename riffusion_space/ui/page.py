@@ -65,14 +65,14 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
         with gr.Accordion("Settings", open=False):
             panel = model.build(loader, config)
             sampling = Sampling.build()
-        placed = []
+        notice, placed = gr.HTML(visible=False, elem_classes="notice"), []
         with gr.Tabs() as tabs:
             for name, title, build in _TABS:
                 with gr.Tab(title, id=name):
                     placed.append(build(worker, sampling))
             with gr.Tab("About"):
                 about.build()
-        exchange = Exchange(tabs, placed, sampling, {name: title for name, title, _ in _TABS})
+        exchange = Exchange(tabs, placed, sampling, {name: title for name, title, _ in _TABS}, notice)
         results = {tab.task: tab.result for tab in placed if tab.result}
         for result in results.values():
             exchange.place_actions(result)
