@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import Context
 from PIL import Image
 
 from riffusion_space.schedulers import SCHEDULERS
@@ -352,6 +353,8 @@ def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, lab
     shown = gr.Examples(rows, list(inputs), label="Try", example_labels=labels, examples_per_page=20,
                         api_visibility="private")
     shown.input_component_props = [{} for _ in shown.input_component_props]  # labels would come back in English
+    # A click while another is under way counts as well, which gr.Examples does not offer.
+    Context.root_block.fns[shown.load_input_event["id"]].trigger_mode = "always_last"
     shown.load_input_event.then(None, None, None, js=press, **PRIVATE)
     return shown.load_input_event
 

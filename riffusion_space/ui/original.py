@@ -33,9 +33,12 @@ class Original:
     def build(cls, elem_id: str = "original", bands: bool = False, label: str = "Original") -> Original:
         """``bands``: dragging over the spectrogram can mark a band as well as a time."""
         audio = gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[],
-                         waveform_options=WAVEFORM, elem_id=elem_id)
+                         waveform_options=WAVEFORM, elem_id=elem_id, elem_classes="original")
         other = gr.UploadButton("Another kind of file: WebM, MP4, CAF", file_types=OTHER_AUDIO, size="sm")
         other.upload(lambda file: file, other, audio, **PRIVATE)
+        # Beside the player, Gradio's own is there only to trim what it holds (style.css).
+        unfold = f"() => {{ document.getElementById('{elem_id}').classList.toggle('open'); }}"
+        gr.Button("Trim it", size="sm", elem_classes="trim").click(None, None, None, js=unfold, **PRIVATE)
         return cls(audio, player(label, "Spectrogram of the original", bands, save=False, visible=False))
 
     def show(self, worker: Worker) -> gr.events.Dependency:

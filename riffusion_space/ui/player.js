@@ -15,6 +15,11 @@ const plot = find("plot");
 const image = plot.querySelector("img");
 const audio = element.querySelector("audio");
 const buttons = ["play", "loop"].map(find);
+const nameOf = (file) => file.orig_name || decodeURIComponent(file.url.split("/").pop());
+
+// A phone's own sheet, which takes files.
+const shares = facts.save && matchMedia("(pointer: coarse)").matches
+  && navigator.canShare?.({ files: [new File(["sound"], "sound.wav", { type: "audio/wav" })] });
 
 let address = null; // of the sound that is there: "" for none, null before that was looked at
 let announced = ""; // the last sound that a screen reader was told of
@@ -110,7 +115,7 @@ function offer(name, file) {
   link.hidden = !file;
   if (!file) return link.removeAttribute("href");
   link.href = file.url;
-  link.download = file.orig_name || decodeURIComponent(file.url.split("/").pop());
+  link.download = nameOf(file);
 }
 
 /** Show props.value: another sound, or only another region. */
@@ -135,6 +140,7 @@ function show() {
       image.removeAttribute("src");
       image.removeAttribute("alt");
     }
+    find("share").hidden = !address || !shares;
     offer("save-sound", facts.save && sound);
     offer("save-picture", picture);
     measured();
@@ -161,6 +167,16 @@ async function play() {
     await audio.play();
   } catch (error) {
     if (error.name !== "AbortError") find("trouble").textContent = say("This browser cannot play this kind of file.");
+  }
+}
+
+async function share() {
+  const { sound, title } = props.value;
+  try {
+    const blob = await (await fetch(sound.url)).blob();
+    await navigator.share({ title, files: [new File([blob], nameOf(sound), { type: blob.type || "audio/wav" })] });
+  } catch (error) {
+    if (error.name !== "AbortError") find("trouble").textContent = say("This sound cannot be shared.");
   }
 }
 
@@ -259,6 +275,7 @@ player.addEventListener("keydown", (event) => {
 });
 
 find("play").addEventListener("click", play);
+find("share").addEventListener("click", share);
 find("loop").addEventListener("click", () => setLooping(!looping));
 find("clear").addEventListener("click", () => choose(null));
 find("mode-time").addEventListener("click", () => setMode(false));

@@ -61,6 +61,7 @@ GERMAN = {
     "Or of your own: a sound, or a spectrogram 512 pixels high":
         "Oder eine eigene: ein Klang, oder ein Spektrogramm, 512 Pixel hoch",
     "Original": "Original", "Another kind of file: WebM, MP4, CAF": "Andere Dateien: WebM, MP4, CAF",
+    "Trim it": "Zuschneiden",
     "Spectrogram of the original": "Spektrogramm des Originals",
     "Tempo, key, loop": "Tempo, Tonart, Schleife", "Bars": "Takte", "of four beats": "zu vier Schlägen",
     "Key": "Tonart", "major or minor": "Dur oder Moll", "any": "beliebig", "bpm": "Schläge pro Minute",
@@ -121,6 +122,7 @@ GERMAN = {
     # The player
     "What you make is seen and heard here": "Hier ist zu sehen und zu hören, was du machst",
     "Black on white": "Schwarz auf weiß", "Full screen": "Ganzer Bildschirm",
+    "Share": "Teilen", "This sound cannot be shared.": "Dieser Klang lässt sich nicht teilen.",
     "Download the picture": "Bild herunterladen", "Download the sound": "Klang herunterladen", "Play": "Abspielen",
     "Pause": "Anhalten", "Play (space)": "Abspielen (Leertaste)", "Pause (space)": "Anhalten (Leertaste)",
     "Clear the region": "Auswahl aufheben", "Clear the region (Esc)": "Auswahl aufheben (Esc)",
