@@ -169,11 +169,8 @@ def test_variations_stand_side_by_side(shelf):
 
 
 def test_cancel_ends_the_variations(shelf):
-    shelf.get_by_label("Steps").fill("100")
     shelf.get_by_role("button", name="4 variations").locator("visible=true").click()
-    expect(shelf.get_by_text("of 100")).to_be_visible(timeout=WAIT_MS)
-    shelf.get_by_role("button", name="Cancel").click()
-    shelf.get_by_label("Steps").fill("2")
+    shelf.get_by_role("button", name="Cancel").click()  # while the first is under way
     make(shelf, "flute", 2)
     shelf.wait_for_timeout(1500)
     expect(shelf.locator(".card")).to_have_count(2)

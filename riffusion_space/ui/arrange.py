@@ -109,7 +109,8 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
         press = connect(worker, arrange, inputs, [], result, seed, before=(
             [shown, wanted, earlier, result.sound], [sections, anew, audio, wanted],
             "({sections}, wanted, earlier, made) => [sections, wanted, wanted ? earlier ?? made : null, null]"))
-    bpm.change(None, [shown, bpm], shown, js="(value, bpm) => ({...value, bpm})", **PRIVATE)
+    # The tempo alone is told: what Gradio holds as the sections may be those from before a link filled in others.
+    bpm.change(None, bpm, None, js="(bpm) => window.riffusionTimeline?.tempo(bpm)", **PRIVATE)
     shown.select(None, shown, bpm, js="({bpm}) => bpm", **PRIVATE)
     # A piece that was brought along gives way to what becomes of it.
     result.made.success(None, None, earlier, js="() => null", **PRIVATE)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import Context
 from PIL import Image
 
 from riffusion_space.schedulers import SCHEDULERS
@@ -16,6 +18,7 @@ from riffusion_space.seed_images import SeedImage, built_in
 from riffusion_space.ui import picture
 from riffusion_space.ui.loops import hear_loop
 from riffusion_space.ui.player import FROM_FILES, player
+from riffusion_space.ui.sentences import language_of, said
 
 if TYPE_CHECKING:
     from riffusion_space.ui.worker import Worker
@@ -34,33 +37,10 @@ _RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
-# On a phone, what was made stands below the examples and the settings. It is scrolled to, if its tab is open, once it
-# no longer moves: what is above it goes away, and itself it grows, in steps of Gradio's own.
-_SCROLL_TO_RESULT = """() => {
-    const buttons = ['ID-generate', 'ID-cancel'].map((id) => document.getElementById(id));
-    const result = buttons.find(Boolean)?.closest('.tabitem')?.querySelector('.result');
-    if (!result?.offsetParent) return;
-    let place, still = 0;
-    const look = setInterval(() => {
-        const {top, height} = result.getBoundingClientRect();
-        const now = `${top + window.scrollY} ${height}`;
-        still = now === place ? still + 1 : 0;
-        place = now;
-        if (still < 3) return;
-        clearInterval(look);
-        result.scrollIntoView({behavior: 'smooth', block: 'nearest'});
-    }, 100);
-}"""
-# A button that is on its way back, because what it made before has just ended, is waited for.
-_PRESS = """async () => {
-    for (let tries = 0; tries < 50; tries += 1) {
-        const button = document.getElementById('ID');
-        if (button) return button.click();
-        await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-}"""
-_BUSY = f"() => [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}]"
-_IDLE = f"() => [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}]"
+_BUSY = f"""() => (window.riffusionRun.begin('TASK'),
+    [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}])"""
+_IDLE = f"""() => (window.riffusionRun.end('TASK'),
+    [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}])"""
 _LOOK_S = 0.7
 
 
@@ -126,7 +106,7 @@ class Result:
 
     The page shows the player; the sound and its picture are what the endpoints give, and what it plays. What is made
     without the model has no settings. ``actions`` is a place for what can be done with it, there once there is a
-    result; ``made`` the event that makes one.
+    result; ``made`` the event that makes one, and ``makes`` are all that make any, each with what it gives.
     """
 
     player: gr.HTML
@@ -136,6 +116,7 @@ class Result:
     settings: gr.JSON | None = None
     caption: gr.HTML | None = None
     made: gr.events.Dependency | None = None
+    makes: list[tuple[gr.events.Dependency, Sequence[Component]]] = field(default_factory=list)
 
     @classmethod
     def build(cls, alt: str = "Spectrogram of the result", with_settings: bool = True) -> Result:
@@ -168,6 +149,7 @@ class Result:
     def follow(self, made: gr.events.Dependency) -> None:
         """Show what ``made`` makes."""
         self.made = made
+        self.makes.append((made, self.outputs))
         made.success(None, self.outputs, self.player, js=FROM_FILES, **PRIVATE)
         made.success(None, None, self.actions, js=f"() => ({_SHOW})", **PRIVATE)
         if self.settings:
@@ -178,8 +160,9 @@ class Result:
 class Tab:
     """What a tab shares with the rest of the page.
 
-    ``fields`` are its inputs by the names that the settings of a result give them; ``takes`` is where a sound that
-    comes from another tab goes, ``folded`` what hides that, and ``closed`` is called for a page that was closed.
+    ``fields`` are its inputs by the names that the settings of a result give them, ``sounds`` those that are files,
+    of which settings only tell the names; ``takes`` is where a sound that comes from another tab goes, ``folded`` what
+    hides that, and ``closed`` is called for a page that was closed.
     """
 
     task: str
@@ -189,14 +172,18 @@ class Tab:
     words: gr.HTML | None = None
     folded: gr.Accordion | None = None
     closed: Callable[[gr.Request], None] | None = None
+    sounds: dict[str, Component] = field(default_factory=dict)
 
     @classmethod
     def of(cls, task: Callable[..., Any], inputs: Sequence[Component], takes: gr.Audio | gr.File, result: Result,
            words: gr.HTML | None, folded: gr.Accordion | None = None, **fields: Component) -> Tab:
         """From an endpoint's function and its inputs; ``fields`` are those that are behind an unseen input."""
         named = dict(zip(inspect.signature(task).parameters, inputs))
-        seen = {name: field for name, field in named.items() if not isinstance(field, (gr.Audio, gr.File, gr.JSON))}
-        return cls(task.__name__, seen | fields, takes, result, words, folded)
+        seen = {name: place for name, place in named.items() if not isinstance(place, (gr.Audio, gr.File, gr.JSON))}
+        sounds = {name: place for name, place in named.items() if isinstance(place, gr.Audio) and place.visible}
+        if "seed_file" in named:
+            sounds["seed_image"] = named["seed_file"]
+        return cls(task.__name__, seen | fields, takes, result, words, folded, sounds=sounds)
 
 
 def spectrogram(label: str, **options: Any) -> gr.Image:
@@ -264,11 +251,16 @@ Before = tuple[Sequence[Component], Component | Sequence[Component], str]
 
 @dataclass(frozen=True)
 class Wired:
-    """A request's event, the button that cancels it, and JavaScript that presses the one that makes it."""
+    """A request's event, JavaScript that presses the button that makes it, and the button that cancels it; ``busy``
+    and ``idle`` have the page show whether something that an event began is under way.
+    """
 
     made: gr.events.Dependency
-    cancel: gr.Button
     press: str
+    cancel: gr.Button
+    status: gr.HTML
+    busy: Callable[..., Any]
+    idle: Callable[..., Any]
 
 
 def wire(
@@ -294,20 +286,28 @@ def wire(
 
     looking.tick(preview, None, sketch, **PRIVATE)
     buttons = [generate, cancel, status, sketch, looking]
+
+    def busy(*triggers: Any) -> None:
+        gr.on(triggers, None, None, buttons, js=_BUSY.replace("TASK", name), **PRIVATE)
+
+    def idle(made: gr.events.Dependency) -> None:
+        for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
+            ended(None, None, buttons, js=_IDLE.replace("TASK", name), **PRIVATE)
+        cancel.click(None, None, buttons, js=_IDLE.replace("TASK", name), cancels=made, **PRIVATE)
+
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
-    gr.on(triggers, None, None, buttons, js=_BUSY, **PRIVATE)
-    call = {"fn": task, "inputs": inputs, "outputs": outputs, "js": blanks_to_null(inputs), "api_name": name,
-            "concurrency_id": "device", "show_progress_on": status,
-            "api_visibility": "public" if public else "private"}
+    busy(*triggers)
+    call = {"fn": task, "inputs": inputs, "outputs": outputs, "api_name": name, "concurrency_id": "device",
+            "js": f"(...values) => window.riffusionRun.sent('{name}', ({blanks_to_null(inputs)})(...values))",
+            "show_progress_on": status, "api_visibility": "public" if public else "private"}
     if before is None:
         made = gr.on(triggers, **call)
     else:
         made = gr.on(triggers, None, *before[:2], js=before[2], **PRIVATE).then(**call)
-    made.success(None, None, None, js=_SCROLL_TO_RESULT.replace("ID", name), **PRIVATE)
-    for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
-        ended(None, None, buttons, js=_IDLE, **PRIVATE)
-    cancel.click(None, None, buttons, js=_IDLE, cancels=made, **PRIVATE)
-    return Wired(made, cancel, _PRESS.replace("ID", f"{name}-generate"))
+    made.success(None, None, None, js=f"() => {{ window.riffusionRun.made('{name}'); }}", **PRIVATE)
+    idle(made)
+    cancel.click(None, None, None, js=f"() => window.riffusionRun.drop('{name}')", **PRIVATE)
+    return Wired(made, f"() => window.riffusionRun.press('{name}')", cancel, status, busy, idle)
 
 
 def connect(
@@ -317,34 +317,56 @@ def connect(
     """Like :func:`wire`, for a task of the pipeline and its result. JavaScript that presses the button."""
     wired = wire(worker, task, inputs, prompts, result.outputs, "Generate", before)
     result.follow(wired.made)
-    _vary(wired, result, seed)
+    _vary(wired, task, inputs, result, seed)
     return wired.press
 
 
-def _vary(wired: Wired, result: Result, seed: gr.Number) -> None:
-    """A button that does the same again with other seeds, one after the other; each joins the visitor's results."""
-    to_come = gr.Number(0, visible=False)
+def _vary(wired: Wired, task: Callable[..., Any], inputs: Sequence[Component], result: Result,
+          seed: gr.Number) -> None:
+    """A button that makes the result again with other seeds, one after the other; each joins the visitor's results.
+
+    What the fields say by now does not matter.
+    """
+    name, names = task.__name__, list(inspect.signature(task).parameters)
+    places = {"seed": list(inputs).index(seed)} | {each: names.index(each) for each in ("sections", "anew")
+                                                   if each in names}
+    outputs = [*unseen("Result", "Spectrogram of the result"), gr.JSON(visible=False)]
+    next_one = gr.Button(visible="hidden", elem_id=f"{name}-vary")
     with result.actions:
         vary = gr.Button(f"{_VARIATIONS} variations", size="sm", min_width=0, scale=0)
-    vary.click(None, None, [to_come, seed], js=f"() => [{_VARIATIONS}, '']", **PRIVATE).then(
-        None, None, None, js=wired.press, **PRIVATE)
-    wired.made.success(None, to_come, to_come, **PRIVATE, js=f"""(left) => {{
-        if (left > 1) ({wired.press})();
-        return Math.max(left - 1, 0);
-    }}""")
-    for ended in (wired.made.failure, wired.cancel.click):
-        ended(None, None, to_come, js="() => 0", **PRIVATE)
+    vary.click(None, None, None, js=f"() => window.riffusionRun.vary('{name}', {_VARIATIONS})", **PRIVATE)
+    wired.busy(next_one.click)
+    varied = next_one.click(task, inputs, outputs, js=f"() => window.riffusionRun.variation('{name}', {places})",
+                            api_name=f"vary_{name}", api_visibility="private", concurrency_id="device",
+                            show_progress_on=wired.status)
+    result.makes.append((varied, outputs))
+    varied.success(None, outputs, [result.player, *result.outputs], **PRIVATE,
+                   js=f"(...made) => window.riffusionRun.varied('{name}', ({FROM_FILES})(...made), made)",
+                   ).then(_caption, result.settings, result.caption, **PRIVATE)
+    varied.failure(None, None, None, js=f"() => window.riffusionRun.stop('{name}')", **PRIVATE)
+    wired.idle(varied)
 
 
-def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, labels: list[str] | None = None) -> None:
-    """Examples that fill in ``inputs`` and press the button."""
+def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, labels: list[str] | None = None,
+             ) -> gr.events.Dependency:
+    """Examples that fill in ``inputs`` and press the button; the event that fills in."""
     shown = gr.Examples(rows, list(inputs), label="Try", example_labels=labels, examples_per_page=20,
                         api_visibility="private")
+    shown.input_component_props = [{} for _ in shown.input_component_props]  # labels would come back in English
+    # A click while another is under way counts as well, which gr.Examples does not offer.
+    Context.root_block.fns[shown.load_input_event["id"]].trigger_mode = "always_last"
     shown.load_input_event.then(None, None, None, js=press, **PRIVATE)
+    return shown.load_input_event
 
 
-def _caption(settings: dict[str, Any]) -> dict[str, Any]:
+def _caption(settings: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+    """What was made and how, in the language of whoever made it."""
+    prompts = [settings.get(key) for key in ("prompt", "prompt_a", "prompt_b")]
+    prompts += [section["prompt"] for section in settings.get("sections", ())]
+    title = " → ".join(dict.fromkeys(text.strip() for text in prompts if text and text.strip()))
     seeds = " to ".join(str(settings[key]) for key in ("seed", "seed_b") if settings.get(key) is not None)
     steps = settings["steps"]
-    facts = (f"{steps} step{'s' * (steps > 1)}", f"guidance {settings['guidance']:g}", settings["scheduler"])
-    return gr.update(value=f"<strong>Seed {seeds}</strong> · " + " · ".join(facts), visible=True)
+    facts = (f"Seed {seeds}", f"{steps} step{'s' * (steps > 1)}", f"guidance {settings['guidance']:g}",
+             settings["scheduler"])
+    told = html.escape(said(" · ".join(facts), language_of(request)))
+    return gr.update(value=f"<strong>{html.escape(title)}</strong> · {told}" if title else told, visible=True)

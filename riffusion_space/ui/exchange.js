@@ -1,9 +1,11 @@
 // What goes from one tab to another. From exchange.py: facts, which name the tabs' fields in the order in which
-// Gradio sets them: {task, name, kind, choices, otherwise}. A field without a task is that of all.
+// Gradio sets them: {task, name, kind, choices, otherwise}. A field without a task is that of all. facts.sounds are
+// those whose settings are names of files: {task, name, choices}, and the choices are built in.
 
 const KEEP = { __type__: "update" }; // for Gradio: no change
 
 const COPIED_MS = 1500;
+const ANY = "*"; // a file of any name
 
 const fits = {
   number: (value) => Number.isFinite(value),
@@ -46,20 +48,29 @@ function spread(settings) {
   return { ...settings, start, end, low, high, kept };
 }
 
+/** The files that settings name, which are not among them: [task, name, file]. */
+function filesOf(task, settings) {
+  const named = facts.sounds.map(({ name, choices, task: its }) => [its, name, choices.includes(settings?.[name]) ? "" : settings?.[name]]);
+  return named.filter(([its, , file]) => its === task && file && typeof file === "string");
+}
+
 /**
- * The values of everything that can be set: the open tab, all fields, where each tab takes a sound, and what hides that.
- * Opens `task`'s tab, or that of the settings, and puts the settings or the sound there.
+ * The values of everything that can be set: the open tab, all fields, where each tab takes a sound, what hides that, and
+ * which files are needed. Opens `task`'s tab, or that of the settings, and puts the settings or the sound there.
  */
 function go({ task, sound, settings }) {
   task ||= settings?.task;
-  const count = 1 + facts.fields.length + facts.tasks.length + facts.folded.length;
+  const count = 2 + facts.fields.length + facts.tasks.length + facts.folded.length;
   if (!facts.tasks.includes(task)) return Array(count).fill(KEEP);
   settings = spread(settings);
+  const files = filesOf(task, settings);
+  if (settings?.start !== undefined) window.riffusion.regionsOf = settings.audio || ANY;
   return [
     { ...KEEP, selected: task },
     ...facts.fields.map((field) => (settings && isOf(field, task) ? filled(field, settings) : KEEP)),
     ...facts.tasks.map((each) => (sound && each === task ? sound : KEEP)),
-    ...facts.folded.map((each) => (sound && each === task ? { ...KEEP, open: true } : KEEP)),
+    ...facts.folded.map((each) => ((sound || files.length) && each === task ? { ...KEEP, open: true } : KEEP)),
+    files,
   ];
 }
 
@@ -68,7 +79,7 @@ function link(settings) {
   const address = new URL(location.pathname, location.origin);
   for (const [name, given] of Object.entries(spread(settings) || {})) {
     const value = name === "kept" ? given.map(String).join(";") : given;
-    const known = name === "task" || facts.fields.some((field) => field.name === name && isOf(field, settings.task));
+    const known = name === "task" || [...facts.fields, ...facts.sounds].some((field) => field.name === name && isOf(field, settings.task));
     if (known && (value ?? "") !== "") {
       address.searchParams.set(name, Array.isArray(value) ? JSON.stringify(value) : value);
     }
@@ -92,4 +103,11 @@ async function copiedLink() {
   return { ...KEEP, value: say("Copy link") };
 }
 
-window.riffusion = { go, copyLink, copiedLink };
+/** Whether the regions that are marked are meant for a sound of that name; from then on they are. */
+function regionsAreFor(file) {
+  const meant = [file, ANY].includes(window.riffusion.regionsOf);
+  window.riffusion.regionsOf = file;
+  return meant;
+}
+
+window.riffusion = { go, copyLink, copiedLink, regionsAreFor, regionsOf: null };

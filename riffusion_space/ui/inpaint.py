@@ -8,6 +8,7 @@ import gradio as gr
 
 from riffusion_space.spectrogram import SpectrogramParams
 from riffusion_space.ui.components import (
+    PRIVATE,
     Result,
     Sampling,
     Tab,
@@ -88,8 +89,10 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
         press = connect(worker, inpaint, inputs, [prompt], result, seed,
                         before=([picker.kept, *picker.numbers], picker.regions, picker.to_regions()))
         if rows := _examples():
+            # Their regions are for their sounds.
+            meant = "(audio) => { window.riffusion.regionsOf = audio.orig_name; }"
             examples([[*row, []] for row in rows], [original.audio, prompt, *picker.numbers, picker.kept], press,
-                     [_label(row) for row in rows])
+                     [_label(row) for row in rows]).then(None, original.audio, None, js=meant, **PRIVATE)
     return Tab.of(inpaint, inputs, original.audio, result, words, start=picker.start, end=picker.end,
                       low=picker.low, high=picker.high, kept=picker.kept)
 

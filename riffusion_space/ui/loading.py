@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from riffusion_space.config import Config
 from riffusion_space.lora import parse_loras
 from riffusion_space.request import Progress
+from riffusion_space.ui.sentences import said
 
 if TYPE_CHECKING:
     from riffusion_space.pipeline import RiffusionPipeline
@@ -28,12 +29,16 @@ class LoadState:
 
     @property
     def banner(self) -> str:
-        """The state as HTML, for the top of the page."""
-        text = html.escape(self.text)
+        """The state as HTML, for the top of the page, in English."""
+        return self.banner_in("en")
+
+    def banner_in(self, language: str) -> str:
+        """The same in another language, as far as there are words for it."""
+        text = html.escape(said(self.text, language))
         if self.pipeline and self.pipeline.lora_weights:
             text += html.escape(f" LoRA: {', '.join(self.pipeline.lora_weights)}.")
         if self.phase == "failed":
-            text += " Generate tries again."
+            text += f" {said('Generate tries again.', language)}"
         elif self.phase == "loading" and self.fraction:
             text += f" · {self.fraction:.0%}"
         return f'<div class="banner {self.phase}" role="status"><span class="lamp"></span><span>{text}</span></div>'

@@ -33,9 +33,12 @@ class Original:
     def build(cls, elem_id: str = "original", bands: bool = False, label: str = "Original") -> Original:
         """``bands``: dragging over the spectrogram can mark a band as well as a time."""
         audio = gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[],
-                         waveform_options=WAVEFORM, elem_id=elem_id)
+                         waveform_options=WAVEFORM, elem_id=elem_id, elem_classes="original")
         other = gr.UploadButton("Another kind of file: WebM, MP4, CAF", file_types=OTHER_AUDIO, size="sm")
         other.upload(lambda file: file, other, audio, **PRIVATE)
+        # Beside the player, Gradio's own is there only to trim what it holds (style.css).
+        unfold = f"() => {{ document.getElementById('{elem_id}').classList.toggle('open'); }}"
+        gr.Button("Trim it", size="sm", elem_classes="trim").click(None, None, None, js=unfold, **PRIVATE)
         return cls(audio, player(label, "Spectrogram of the original", bands, save=False, visible=False))
 
     def show(self, worker: Worker) -> gr.events.Dependency:
@@ -135,17 +138,19 @@ class RegionPicker:
             const [start, end, low = 0, high = {self.high.maximum}] = value.region;
             return [start, end, low, high];
         }}""")
-        # A region of a sound before may lie outside of this one.
-        shown.success(None, [original, self.kept, self.start, self.end], [self.kept, self.start, self.end], **PRIVATE,
-                      js="""
-        (value, kept, start, end) => {
+        # Regions are of one sound. Those that came with settings wait for theirs, and may yet lie outside of it.
+        shown.success(None, [original, self.kept, *numbers], [self.kept, *numbers], **PRIVATE, js=f"""
+        (value, kept, start, end, low, high) => {{
             const longest = Math.floor((value?.seconds ?? 10) * 100) / 100;
-            if (!(0 <= start && start < end && end <= longest)) {
+            if (value && !window.riffusion.regionsAreFor(value.sound.orig_name)) {{
+                [kept, start, end, low, high] = [[], 0, 0, 0, {self.high.maximum}];
+            }}
+            if (!(0 <= start && start < end && end <= longest)) {{
                 [start, end] = [0.4, 0.6].map((part) => Number((part * longest).toFixed(2)));
-            }
+            }}
             return [(kept ?? []).filter(([, last]) => last <= longest),
-                    ...[start, end].map((value) => ({__type__: 'update', maximum: longest, value}))];
-        }""").then(**mark)
+                    ...[start, end].map((value) => ({{__type__: 'update', maximum: longest, value}})), low, high];
+        }}""").then(**mark)
 
 
 def example_files() -> list[str]:

@@ -19,6 +19,7 @@ from riffusion_space.ui import (
     live,
     model,
     morph,
+    running,
     shelf,
     text2audio,
 )
@@ -27,6 +28,7 @@ from riffusion_space.ui.components import PRIVATE, Sampling, clear_blank_numbers
 from riffusion_space.ui.exchange import Exchange
 from riffusion_space.ui.loading import PipelineLoader
 from riffusion_space.ui.scripted import speaking
+from riffusion_space.ui.sentences import language_of
 from riffusion_space.ui.texts import translate
 from riffusion_space.ui.theme import MARK
 from riffusion_space.ui.words import groups
@@ -59,29 +61,31 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
     with CheckedBlocks(config, title="Riffusion", analytics_enabled=False, delete_cache=(_HOUR, 4 * _HOUR)) as app:
         gr.HTML(_HEADER, js_on_load=speaking(_HEADER))
         banner = gr.HTML(loader.state.banner)
+        running.build()
         with gr.Accordion("Settings", open=False):
             panel = model.build(loader, config)
             sampling = Sampling.build()
-        placed = []
+        notice, placed = gr.HTML(visible=False, elem_classes="notice"), []
         with gr.Tabs() as tabs:
             for name, title, build in _TABS:
                 with gr.Tab(title, id=name):
                     placed.append(build(worker, sampling))
             with gr.Tab("About"):
                 about.build()
-        exchange = Exchange(tabs, placed, sampling, {name: title for name, title, _ in _TABS})
-        results = [tab.result for tab in placed if tab.result]
-        for result in results:
+        exchange = Exchange(tabs, placed, sampling, {name: title for name, title, _ in _TABS}, notice)
+        results = {tab.task: tab.result for tab in placed if tab.result}
+        for result in results.values():
             exchange.place_actions(result)
         shelf.build(exchange, results)
 
-        def refresh() -> list[Any]:
+        def refresh(request: gr.Request) -> list[Any]:
             """The banner, and once the checkpoint is there what it is, what it recommends and which words it knows."""
             state = loader.state
+            shown = state.banner_in(language_of(request))
             if state.pipeline is None:
-                return [state.banner, *(gr.skip() for _ in (timer, *words, *panel.outputs))]
+                return [shown, *(gr.skip() for _ in (timer, *words, *panel.outputs))]
             known = groups(state.pipeline.checkpoint.vocabulary)
-            return [state.banner, gr.Timer(active=False), *(known for _ in words), *panel.shown(state.pipeline)]
+            return [shown, gr.Timer(active=False), *(known for _ in words), *panel.shown(state.pipeline)]
 
         timer, words = gr.Timer(1), [tab.words for tab in placed if tab.words]
         for listen in (app.load, timer.tick, *(changed.success for changed in panel.changed)):

@@ -1,5 +1,6 @@
 // Runs once for each player, below chart.js. From gr.HTML: element, props, trigger and watch. From player.py: facts,
-// which never change, and props.value, {sound, picture} and perhaps seconds, region, and other regions that are kept.
+// which never change, and props.value, {sound, picture} and perhaps seconds, title, region, and other regions that are
+// kept.
 // Nothing goes into the page as HTML: texts are set as text, addresses as attributes.
 
 const DRAG_PX = 6; // less is a click
@@ -14,8 +15,14 @@ const plot = find("plot");
 const image = plot.querySelector("img");
 const audio = element.querySelector("audio");
 const buttons = ["play", "loop"].map(find);
+const nameOf = (file) => file.orig_name || decodeURIComponent(file.url.split("/").pop());
+
+// A phone's own sheet, which takes files.
+const shares = facts.save && matchMedia("(pointer: coarse)").matches
+  && navigator.canShare?.({ files: [new File(["sound"], "sound.wav", { type: "audio/wav" })] });
 
 let address = null; // of the sound that is there: "" for none, null before that was looked at
+let announced = ""; // the last sound that a screen reader was told of
 let seconds = 0; // that it lasts
 let region = null; // [start, end] in seconds, or [start, end, low, high] with a band in Hz
 let drag = null;
@@ -85,7 +92,7 @@ function follow() {
   // A screen reader is not told of every frame.
   const spoken = audio.paused ? round(shown, 1) : Math.floor(shown);
   plot.setAttribute("aria-valuenow", spoken);
-  plot.setAttribute("aria-valuetext", `${spoken} of ${round(seconds, 1)} seconds`);
+  plot.setAttribute("aria-valuetext", say("{} of {} seconds", spoken, round(seconds, 1)));
 }
 
 function followEachFrame() {
@@ -108,17 +115,18 @@ function offer(name, file) {
   link.hidden = !file;
   if (!file) return link.removeAttribute("href");
   link.href = file.url;
-  link.download = file.orig_name || decodeURIComponent(file.url.split("/").pop());
+  link.download = nameOf(file);
 }
 
 /** Show props.value: another sound, or only another region. */
 function show() {
-  const { sound, picture, seconds: known, region: marked } = props.value || {};
+  const { sound, picture, seconds: known, title, region: marked } = props.value || {};
   region = marked || null;
   if (address !== (sound?.url ?? "")) {
     address = sound?.url ?? "";
     seconds = known || 0; // a sound that a browser recorded does not say
     find("trouble").textContent = "";
+    find("title").textContent = find("title").title = title || say(facts.label);
     player.classList.toggle("empty", !address);
     for (const button of buttons) button.disabled = !address;
     plot.tabIndex = address ? 0 : -1;
@@ -132,6 +140,7 @@ function show() {
       image.removeAttribute("src");
       image.removeAttribute("alt");
     }
+    find("share").hidden = !address || !shares;
     offer("save-sound", facts.save && sound);
     offer("save-picture", picture);
     measured();
@@ -158,6 +167,16 @@ async function play() {
     await audio.play();
   } catch (error) {
     if (error.name !== "AbortError") find("trouble").textContent = say("This browser cannot play this kind of file.");
+  }
+}
+
+async function share() {
+  const { sound, title } = props.value;
+  try {
+    const blob = await (await fetch(sound.url)).blob();
+    await navigator.share({ title, files: [new File([blob], nameOf(sound), { type: blob.type || "audio/wav" })] });
+  } catch (error) {
+    if (error.name !== "AbortError") find("trouble").textContent = say("This sound cannot be shared.");
   }
 }
 
@@ -256,6 +275,7 @@ player.addEventListener("keydown", (event) => {
 });
 
 find("play").addEventListener("click", play);
+find("share").addEventListener("click", share);
 find("loop").addEventListener("click", () => setLooping(!looping));
 find("clear").addEventListener("click", () => choose(null));
 find("mode-time").addEventListener("click", () => setMode(false));
@@ -268,7 +288,13 @@ find("full").addEventListener("click", () => {
   else player.requestFullscreen();
 });
 
-audio.addEventListener("loadedmetadata", measured);
+audio.addEventListener("loadedmetadata", () => {
+  measured();
+  if (!facts.save || address === announced) return;
+  announced = address;
+  const what = [say(facts.label), props.value.title].filter(Boolean).join(": ");
+  window.riffusionRun.announce(`${what}, ${round(seconds, 1)} s`);
+});
 for (const name of ["play", "pause"]) audio.addEventListener(name, showState);
 for (const name of ["timeupdate", "seeked"]) audio.addEventListener(name, follow);
 audio.addEventListener("ended", () => {
@@ -294,7 +320,6 @@ image.style.height = `${(100 * (top + plotHeight + bottom)) / plotHeight}%`;
 image.style.left = `${(-100 * left) / plotWidth}%`;
 image.style.top = `${(-100 * top) / plotHeight}%`;
 
-find("title").textContent = say(facts.label);
 plot.setAttribute("aria-label", say(facts.alt));
 find("modes").hidden = !facts.bands;
 find("clear").hidden = facts.bands; // there, fields say what is marked

@@ -26,7 +26,8 @@ FROM_FILES = f"""(sound, picture, settings) => {{
     if (!sound || !picture) return null;
     const {{bpm, seed_image: loop, prompt = ''}} = settings ?? {{}};
     const [, named] = /(\\d+(?:\\.\\d+)?)\\s*(?:bpm|beats per minute)\\b/i.exec(prompt) ?? [];
-    return {{sound, picture, bpm: bpm ?? {json.dumps(_TEMPOS)}[loop] ?? (loop === null ? Number(named) : 0)}};
+    const title = window.riffusionRun.title(settings);
+    return {{sound, picture, title, bpm: bpm ?? {json.dumps(_TEMPOS)}[loop] ?? (loop === null ? Number(named) : 0)}};
 }}"""
 
 
@@ -34,8 +35,8 @@ def player(label: str, alt: str, bands: bool = False, save: bool = True, **optio
     """A place for a sound on its picture from ``picture.draw``.
 
     Its value is None or a dict: ``sound`` and ``picture``, files; perhaps ``seconds``, which not every sound says of
-    itself, and ``bpm``; and ``region``, what is marked: [start, end] in seconds, [start, end, low, high] with a band in
-    Hz, or None; ``kept`` are others like it. ``select`` tells that a region was marked by hand.
+    itself, ``title``, and ``bpm``; and ``region``, what is marked: [start, end] in seconds, [start, end, low, high]
+    with a band in Hz, or None; ``kept`` are others like it. ``select`` tells that a region was marked by hand.
 
     Args:
         label: stands above it.

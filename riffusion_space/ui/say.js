@@ -3,8 +3,8 @@
 
 const language = navigator.language.slice(0, 2) in languages ? navigator.language.slice(0, 2) : "en";
 
-/** A text in the visitor's language, with `part` for its {}. */
-const say = (text, part = "") => ((languages[language] ?? {})[text] ?? text).replace("{}", () => part);
+/** A text in the visitor's language, with a part for each {}. */
+const say = (text, ...parts) => ((languages[language] ?? {})[text] ?? text).replaceAll("{}", () => parts.shift() ?? "");
 
 // What the template says.
 for (const each of element.querySelectorAll("[aria-label], [title]")) {

@@ -12,6 +12,7 @@ import gradio as gr
 from riffusion_space.ui.texts import LANGUAGES
 
 SELECT = str(Path(__file__).with_name("select.js"))  # to be ``shared`` by those that act on what is chosen
+TITLE = str(Path(__file__).with_name("title.js"))  # by those that name what was made
 _SAY = Path(__file__).with_name("say.js").read_text(encoding="utf-8")
 
 

@@ -23,6 +23,20 @@ GERMAN = {
     "Reading the seed image": "Die Schleife wird gelesen", "Finding a beat": "Ein Takt wird gesucht",
     "Painting": "Das Bild wird gemalt", "Finding the sound of the picture": "Aus dem Bild wird Klang",
     "Saving": "Wird gespeichert", "Done": "Fertig",
+    # What was made
+    "Seed {}": "Startwert {}", "Seed {} to {}": "Startwert {} bis {}", "{} step": "{} Schritt",
+    "{} steps": "{} Schritte", "guidance {}": "Texttreue {}",
+    # The checkpoint
+    "Starting": "Es geht los", "Downloading {}: {} of {} MB": "{} wird geholt: {} von {} MB",
+    "The embedded checkpoint plays because it was asked for by name.":
+        "Es spielt das mitgelieferte Modell, weil es so gewünscht war.",
+    "The embedded checkpoint plays because {} needs a CUDA GPU.":
+        "Es spielt das mitgelieferte Modell, weil {} eine CUDA-GPU braucht.",
+    "{} plays because a GPU is there to run it.": "Es spielt {}, weil eine GPU da ist.",
+    "{} from the Hub plays because it was asked for.": "Es spielt {} vom Hub, weil es so gewünscht war.",
+    "Generate tries again.": "Erzeugen versucht es noch einmal.",
+    # What settings name
+    "This still needs {}.": "Dazu fehlt noch {}.",
     # What went wrong
     "Cancelled.": "Abgebrochen.",
     "Expected {} from {} to {}, got {}.": "{}: erwartet wird {} bis {}, nicht {}.",
@@ -81,7 +95,7 @@ GERMAN = {
 }
 SENTENCES = {"de": GERMAN}
 
-_AS_IT_IS = re.compile(r"-?\d[\d.,e+-]*|'.*'|\".*\"", re.DOTALL)
+_AS_IT_IS = re.compile(r"-?\d[\d.,e+-]*|'.*'|\".*\"|[\w.-]+/[\w.@-]+", re.DOTALL)  # the last is a name on the Hub
 
 
 def language_of(request: gr.Request | None) -> str:
@@ -104,8 +118,8 @@ def said(text: str, language: str) -> str:
 
 
 def _word(language: str, text: str) -> str | None:
-    """A number, a quotation, or what the page calls an input: "steps", or "Duration (duration_s)". None for the rest,
-    which would stay English amid another language.
+    """A number, a quotation, a model's name, or what the page calls an input: "steps", or "Duration (duration_s)". None
+    for the rest, which would stay English amid another language.
     """
     if _AS_IT_IS.fullmatch(text):
         return text

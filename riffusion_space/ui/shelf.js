@@ -49,10 +49,10 @@ async function fetched(file) {
   return response.blob();
 }
 
-async function add({ sound, picture, settings }) {
+async function add({ task, sound, picture, settings }) {
   const blobs = await Promise.all([sound, picture].map(fetched));
   const result = {
-    id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, made: Date.now(), favourite: false, settings,
+    id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, made: Date.now(), favourite: false, task, settings,
     name: sound.orig_name || decodeURIComponent(sound.url.split("/").pop()), sound: blobs[0], picture: blobs[1],
   };
   show(result);
@@ -82,17 +82,14 @@ function remove(id, forget = (store) => store.delete(id)) {
 
 // Showing -----------------------------------------------------------------------------------------------------------
 
-function tell(text, undo = false) {
-  find("note").textContent = text;
-  find("undo").hidden = !undo;
+/** Say something. What was deleted can be had back all the while. */
+function tell(text) {
+  find("note").textContent = text || (deleted ? say("Deleted “{}”.", title(deleted)) : "");
+  find("undo").hidden = !deleted;
 }
 
 /** What a result is called: its prompts, else its file. */
-function title({ settings, name }) {
-  const { prompt, prompt_a: from, prompt_b: to, sections = [] } = settings ?? {};
-  const prompts = [prompt, from, to, ...sections.map((section) => section.prompt)].filter((text) => text?.trim());
-  return [...new Set(prompts)].join(" → ") || name;
-}
+const title = ({ settings, name }) => titleOfSettings(settings) || name;
 
 function ago(time) {
   const minutes = Math.round((Date.now() - time) / 60000);
@@ -122,7 +119,7 @@ function show(result) {
   find("name", card).textContent = find("name", card).title = named;
   const { task, seed } = result.settings || {};
   const tellFacts = () => {
-    const parts = [titleOf(task), seed === undefined ? null : say("seed {}", seed), ago(result.made)];
+    const parts = [titleOf(task ?? result.task), seed === undefined ? null : say("seed {}", seed), ago(result.made)];
     find("facts", card).textContent = parts.filter(Boolean).join(" · ");
   };
   tellFacts();
@@ -166,7 +163,7 @@ function show(result) {
   bin.addEventListener("click", () => {
     deleted = result;
     remove(result.id);
-    tell(say("Deleted “{}”.", named), true);
+    tell("");
     find("undo").focus();
   });
 
@@ -293,7 +290,7 @@ const growOlder = setInterval(() => { // as results do
 document.addEventListener("play", () => cards.forEach(({ audio }) => audio.pause()), true);
 
 find("shelf").querySelector("h2").textContent = say("Your results");
-find("compare").setAttribute("aria-label", say("Your results"));
+find("compare").setAttribute("aria-label", say("Comparison"));
 
 watch("value", () => {
   const { added } = props.value || {};

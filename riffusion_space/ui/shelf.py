@@ -5,7 +5,7 @@ The browser's half is shelf.html, shelf.css and shelf.js. Nothing of it is kept 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -14,14 +14,14 @@ from riffusion_space.clip import read_settings
 from riffusion_space.ui import picture
 from riffusion_space.ui.components import OTHER_AUDIO, PRIVATE, Result
 from riffusion_space.ui.exchange import Exchange
-from riffusion_space.ui.scripted import SELECT, scripted
+from riffusion_space.ui.scripted import SELECT, TITLE, scripted
 from riffusion_space.ui.worker import sentence
 
 _OPEN_ID = "open-file"
 
 # JavaScript from a result's components to a value of the shelf.
 _ADDED = """(sound, picture, settings) =>
-    sound && picture ? {added: {sound, picture, settings: settings || null}} : null"""
+    sound && picture ? {added: {task: 'TASK', sound, picture, settings: settings || null}} : null"""
 
 
 def shelf(titles: Mapping[str, str]) -> gr.HTML:
@@ -34,14 +34,15 @@ def shelf(titles: Mapping[str, str]) -> gr.HTML:
     return scripted(__file__, {
         "picture": {"left": left, "top": top, "right": right, "bottom": bottom, "width": width, "height": height},
         "titles": dict(titles), "open": _OPEN_ID,
-    }, shared=[SELECT])
+    }, shared=[SELECT, TITLE])
 
 
-def build(exchange: Exchange, results: Sequence[Result]) -> None:
-    """Place the shelf, fill it with what the tabs make, and let its results go back into the tabs."""
+def build(exchange: Exchange, results: Mapping[str, Result]) -> None:
+    """Place the shelf, fill it with what the tabs make, by their tasks, and let its results go back into the tabs."""
     kept = shelf(exchange.titles)
-    for result in results:
-        result.made.success(None, result.outputs, kept, js=_ADDED, **PRIVATE)
+    for task, result in results.items():
+        for made, outputs in result.makes:
+            made.success(None, outputs, kept, js=_ADDED.replace("TASK", task), **PRIVATE)
     exchange.follow(kept.select, kept, "({go}) => go")
     opener = gr.UploadButton("Open a file made here", file_types=["audio", "image", *OTHER_AUDIO], size="sm",
                              elem_id=_OPEN_ID)

@@ -61,6 +61,7 @@ GERMAN = {
     "Or of your own: a sound, or a spectrogram 512 pixels high":
         "Oder eine eigene: ein Klang, oder ein Spektrogramm, 512 Pixel hoch",
     "Original": "Original", "Another kind of file: WebM, MP4, CAF": "Andere Dateien: WebM, MP4, CAF",
+    "Trim it": "Zuschneiden",
     "Spectrogram of the original": "Spektrogramm des Originals",
     "Tempo, key, loop": "Tempo, Tonart, Schleife", "Bars": "Takte", "of four beats": "zu vier Schlägen",
     "Key": "Tonart", "major or minor": "Dur oder Moll", "any": "beliebig", "bpm": "Schläge pro Minute",
@@ -121,6 +122,7 @@ GERMAN = {
     # The player
     "What you make is seen and heard here": "Hier ist zu sehen und zu hören, was du machst",
     "Black on white": "Schwarz auf weiß", "Full screen": "Ganzer Bildschirm",
+    "Share": "Teilen", "This sound cannot be shared.": "Dieser Klang lässt sich nicht teilen.",
     "Download the picture": "Bild herunterladen", "Download the sound": "Klang herunterladen", "Play": "Abspielen",
     "Pause": "Anhalten", "Play (space)": "Abspielen (Leertaste)", "Pause (space)": "Anhalten (Leertaste)",
     "Clear the region": "Auswahl aufheben", "Clear the region (Esc)": "Auswahl aufheben (Esc)",
@@ -128,6 +130,7 @@ GERMAN = {
     "What dragging marks": "Was Ziehen auswählt", "Time": "Zeit", "Time + band": "Zeit + Band",
     "Drag over the spectrogram": "Über das Spektrogramm ziehen",
     "Drag over the spectrogram, or with Shift": "Über das Spektrogramm ziehen, oder mit Umschalt",
+    "{} of {} seconds": "{} von {} Sekunden",
     "This browser cannot play this kind of file.": "Dieser Browser kann solche Dateien nicht abspielen.",
     # Live
     "Live": "Live", "Play now": "Jetzt spielen", "Add to the queue": "Einreihen",
@@ -161,6 +164,7 @@ GERMAN = {
     "Choose another one to compare with.": "Wähle ein zweites zum Vergleichen.",
     "This browser keeps nothing: results stay until the page is closed.":
         "Dieser Browser behält nichts: Ergebnisse bleiben, bis die Seite geschlossen wird.",
+    "Comparison": "Vergleich",
     "Play A and B": "A und B abspielen", "Pause A and B": "A und B anhalten", "Stop comparing": "Vergleich beenden",
     # Words
     "A click adds a word. Brackets weigh one:": "Ein Klick fügt ein Wort hinzu. Klammern gewichten:",

@@ -1,13 +1,19 @@
 // Sections as blocks, as wide as their bars and as high as their energy, and an editor for the chosen one. From gr.HTML:
 // element, props, trigger and watch. From timeline.py: facts. props.value is {sections, chosen, bpm}, and {anew} once a
-// section is to be made anew, told by "retry"; "select" tells that a ready-made piece was chosen, with its bpm.
+// section is to be made anew, told by "retry"; "select" tells that a piece came with its own bpm. The page tells of
+// another tempo by window.riffusionTimeline.
 
 const find = (name) => element.querySelector(`.${name}`);
 const fields = ["name", "bars", "energy", "transition", "prompt", "seed"];
 let sections = [];
 let chosen = 0;
-let replaced = null; // by a ready-made piece: {sections, bpm}
+let bpm = 0; // by which it tells how long they are
+let typing = ""; // the field that is being typed into: all that is one step for Undo
+const past = []; // what Undo goes back to: {sections, chosen}, and the bpm where that changes as well
 let given = ""; // what was last shown or told, as JSON
+
+const MOST_PAST = 100;
+const TYPED = ["name", "bars", "prompt", "seed"];
 
 const blank = { name: "verse", bars: 4, prompt: "", energy: "medium", transition: "crossfade" };
 const colour = (section) => facts.colours[section.name] ?? facts.colours.other;
@@ -49,13 +55,14 @@ function drawBlocks() {
     return block;
   }));
   if (focused) blocks.children[chosen]?.focus();
-  const bars = sections.reduce((sum, { bars }) => sum + bars, 0), bpm = props.value?.bpm;
+  const bars = sections.reduce((sum, { bars }) => sum + bars, 0);
   const seconds = bpm > 0 ? ` · ${((bars * 240) / bpm).toFixed(1)} s` : "";
   find("total").textContent = `${barsOf(bars)}${seconds}`;
   find("earlier").disabled = chosen === 0;
   find("later").disabled = chosen === sections.length - 1;
   find("remove").disabled = sections.length === 1;
   find("add").disabled = sections.length >= facts.most;
+  find("undo").disabled = !past.length;
 }
 
 function fillEditor() {
@@ -69,13 +76,22 @@ function tell(more = {}) {
   props.value = { ...rest, sections, chosen, ...more };
 }
 
+/** What is there now can be had back. */
+function remember(more = {}) {
+  past.push({ sections, chosen, ...more });
+  if (past.length > MOST_PAST) past.shift();
+  typing = "";
+}
+
 function choose(index) {
+  typing = "";
   chosen = Math.min(Math.max(index, 0), sections.length - 1);
   fillEditor();
   drawBlocks();
 }
 
 function arrange(changed, index) {
+  remember();
   sections = changed;
   choose(index);
   tell();
@@ -93,6 +109,8 @@ function edit(name, value) {
     if (name === "name" && !value.trim()) return;
     section[name] = value;
   }
+  if (typing !== name) remember();
+  if (TYPED.includes(name)) typing = name;
   sections = sections.with?.(chosen, section) ?? sections.map((each, index) => (index === chosen ? section : each));
   drawBlocks();
   tell();
@@ -100,7 +118,10 @@ function edit(name, value) {
 
 for (const name of fields) {
   find(name).addEventListener("input", (event) => edit(name, event.target.value));
-  find(name).addEventListener("blur", fillEditor);
+  find(name).addEventListener("blur", () => {
+    typing = "";
+    fillEditor();
+  });
 }
 
 const moved = (by) => {
@@ -116,37 +137,47 @@ find("add").addEventListener("click", () => {
 });
 find("remove").addEventListener("click", () => arrange(sections.filter((_, index) => index !== chosen), chosen - (chosen === sections.length - 1)));
 find("anew").addEventListener("click", () => {
+  typing = "";
   edit("seed", String(Math.floor(Math.random() * 4294967296)));
   fillEditor();
   tell({ anew: chosen + 1 });
   trigger("retry");
 });
-/** Put a whole piece in place of what is there; "select" has the page take its tempo. */
-function begin(pieceSections, bpm) {
-  arrange(pieceSections.map((section) => ({ ...blank, ...section })), 0);
+/** Put a whole piece in place of what is there; where it has a tempo, "select" has the page take that. */
+function begin(piece) {
+  sections = piece.sections.map((section) => ({ ...blank, ...section }));
+  if (piece.bpm) bpm = piece.bpm;
+  choose(piece.chosen ?? 0);
   tell({ bpm });
-  drawBlocks();
-  trigger("select");
+  if (piece.bpm) trigger("select");
 }
 onChoice(find("preset"), () => {
   const piece = facts.presets[find("preset").selectedIndex - 1];
   find("preset").selectedIndex = 0;
-  replaced = { sections, bpm: props.value?.bpm };
-  find("undo").hidden = false;
-  begin(piece.sections, piece.bpm);
+  remember({ bpm });
+  begin(piece);
 });
 find("undo").addEventListener("click", () => {
-  find("undo").hidden = true;
-  begin(replaced.sections, replaced.bpm);
+  begin(past.pop());
+  if (!past.length) find("blocks").children[chosen].focus(); // a button that can do no more keeps no focus
 });
+
+window.riffusionTimeline = {
+  tempo(told) {
+    bpm = told;
+    drawBlocks();
+  },
+};
 
 function show() {
   const now = JSON.stringify(props.value?.sections ?? []);
   if (now !== given && props.value?.sections?.length) {
     given = now;
+    if (sections.length) remember({ bpm });
+    if (props.value.bpm > 0) bpm = props.value.bpm;
     sections = props.value.sections.map((section) => ({ ...blank, ...section }));
     choose(props.value.chosen ?? 0);
-  } else if (sections.length) drawBlocks(); // the tempo may be another
+  }
 }
 
 options(find("preset"), ["", ...facts.presets.map(({ title }) => title)]);

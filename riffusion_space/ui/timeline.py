@@ -21,7 +21,7 @@ _COLOURS = {"intro": "#7a1f4b", "verse": "#c8452f", "build": "#dd7a34", "drop": 
 
 def timeline(pieces: Sequence[Path]) -> gr.HTML:
     """A place for sections. Its value is ``{sections, chosen, bpm}``: those as JSON, the index of the one that is
-    edited, and the tempo, by which it tells how long they are.
+    edited, and the tempo that they came with. The page tells another one by ``window.riffusionTimeline.tempo(bpm)``.
 
     ``select`` tells that one of the ready-made ``pieces`` was chosen, with its bpm; ``retry`` that the section of the
     number ``anew`` is to be made anew. The sections of the first piece are there at first, at the usual tempo.
