@@ -59,8 +59,11 @@ _PRESS = """async () => {
         await new Promise((resolve) => setTimeout(resolve, 100));
     }
 }"""
-_BUSY = f"() => [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}]"
-_IDLE = f"() => [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}]"
+# What is under way the page also remembers, for the case that its connection breaks (connection.py).
+_BUSY = ("() => (window.riffusionConnection?.began('ID'), "
+         f"[{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}])")
+_IDLE = ("() => (window.riffusionConnection?.ended('ID'), "
+         f"[{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}])")
 _LOOK_S = 0.7
 
 
@@ -295,9 +298,11 @@ def wire(
     looking.tick(preview, None, sketch, **PRIVATE)
     buttons = [generate, cancel, status, sketch, looking]
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
-    gr.on(triggers, None, None, buttons, js=_BUSY, **PRIVATE)
+    idle = _IDLE.replace("ID", name)
+    gr.on(triggers, None, None, buttons, js=_BUSY.replace("ID", name), **PRIVATE)
+    # The worker has a line of its own, which everybody is let into.
     call = {"fn": task, "inputs": inputs, "outputs": outputs, "js": blanks_to_null(inputs), "api_name": name,
-            "concurrency_id": "device", "show_progress_on": status,
+            "concurrency_limit": None, "show_progress_on": status,
             "api_visibility": "public" if public else "private"}
     if before is None:
         made = gr.on(triggers, **call)
@@ -305,8 +310,8 @@ def wire(
         made = gr.on(triggers, None, *before[:2], js=before[2], **PRIVATE).then(**call)
     made.success(None, None, None, js=_SCROLL_TO_RESULT.replace("ID", name), **PRIVATE)
     for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
-        ended(None, None, buttons, js=_IDLE, **PRIVATE)
-    cancel.click(None, None, buttons, js=_IDLE, cancels=made, **PRIVATE)
+        ended(None, None, buttons, js=idle, **PRIVATE)
+    cancel.click(None, None, buttons, js=idle, cancels=made, **PRIVATE)
     return Wired(made, cancel, _PRESS.replace("ID", f"{name}-generate"))
 
 

@@ -162,6 +162,12 @@ GERMAN = {
     "This browser keeps nothing: results stay until the page is closed.":
         "Dieser Browser behält nichts: Ergebnisse bleiben, bis die Seite geschlossen wird.",
     "Play A and B": "A und B abspielen", "Pause A and B": "A und B anhalten", "Stop comparing": "Vergleich beenden",
+    # A connection that broke
+    "Close": "Schließen",
+    "The page was loaded anew, as the connection broke. What you asked for goes on.":
+        "Die Verbindung war unterbrochen, und die Seite wurde neu geladen. Was du bestellt hast, geht weiter.",
+    "The page was loaded anew, as the connection broke. What you had entered is still there.":
+        "Die Verbindung war unterbrochen, und die Seite wurde neu geladen. Was du eingegeben hattest, ist noch da.",
     # Words
     "A click adds a word. Brackets weigh one:": "Ein Klick fügt ein Wort hinzu. Klammern gewichten:",
     "more, with 0.7 less.": "mehr, mit 0.7 weniger.", "Instruments": "Instrumente", "Genres": "Stile",
