@@ -1,10 +1,10 @@
 // What is on the page survives that Gradio loads it anew. From gr.HTML: element and trigger; from connection.py: facts.
 //
-// Gradio's page does that when its connection broke: any request that fails for the network's sake, even one that nobody
-// sees, puts up "Connection Lost", stops all events for good, asks every two seconds whether the server is back, and then
-// calls location.reload(). It keeps nothing of what was there, and cannot be told not to. The same happens when a phone
-// throws out a tab that it does not show. So whatever can be set is noted in the browser's sessionStorage, which lasts as
-// long as the tab, and put back.
+// Gradio's page does that when its connection broke: any request that fails for the network's sake, even one that
+// nobody sees, puts up "Connection Lost", stops all events for good, asks every two seconds whether the server is back,
+// and then calls location.reload(). It keeps nothing of what was there, and cannot be told not to. The same happens
+// when a phone throws out a tab that it does not show. So whatever can be set is noted in the browser's sessionStorage,
+// which lasts as long as the tab, and put back.
 
 const KEEP = { __type__: "update" }; // for Gradio: no change
 const NOTED_AFTER_MS = 300;
@@ -22,7 +22,7 @@ function stored(name, value) {
   }
 }
 
-const ticket = stored("ticket") ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join("-");
+const ticket = stored("ticket") ?? [...crypto.getRandomValues(new Uint8Array(16))].join("-");
 stored("ticket", ticket);
 
 const before = { fields: stored("fields"), tab: stored("tab"), task: stored("task"), seen: stored("seen") ?? 0,

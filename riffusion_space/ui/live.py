@@ -172,7 +172,7 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
             return {"number": number, "cancelled": True} if cancelled else {"number": number, "error": told}
         checkpoint = worker.loader.state.pipeline.checkpoint
         return {"number": number, "state": handle, "seed": seed, "usual": usual,
-                "checkpoint": checkpoint.name, "revision": checkpoint.revision,
+                "others": worker.pieces, "checkpoint": checkpoint.name, "revision": checkpoint.revision,
                 **_answer(chunk)}
 
     def cancel(event: gr.EventData, request: gr.Request) -> None:
@@ -218,7 +218,7 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
     with place:
         examples([[text] for text in EXAMPLES], [prompt], "() => document.getElementById('live-now').click()")
     gr.on([now.click, prompt.submit], None, prompt, None, js=_NOW, **PRIVATE)
-    later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
+    later.click(None, prompt, prompt, js="(text) => (window.riffusionLive.later(text), '')", **PRIVATE)
     for field, name in ((prompt, "written"), (seed, "seed")):
         field.change(None, field, None, js=_TELL.replace("NAME", name), **PRIVATE)
     sampled = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler]

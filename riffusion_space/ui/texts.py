@@ -144,6 +144,11 @@ GERMAN = {
     "{} s ahead": "{} s voraus", "{} steps": "{} Schritte",
     "The first sound is being made…": "Der erste Klang entsteht …",
     "Falling behind: the last bars once more": "Zu langsam: die letzten Takte noch einmal",
+    "Another request is being worked on: the last bars once more":
+        "Eine andere Anfrage ist in Arbeit: die letzten Takte noch einmal",
+    "{} recorded. Save it, or go on: Play adds to it.":
+        "{} aufgenommen. Speichern, oder weiterspielen: es kommt dazu.",
+    "Forget the recording": "Aufnahme verwerfen",
     "Fewer steps, to be there in time": "Weniger Schritte, um rechtzeitig da zu sein",
     "First write a prompt, or choose one.": "Schreibe zuerst eine Beschreibung, oder wähle eine.",
     "No answer from the server; trying again.": "Keine Antwort vom Server; neuer Versuch.",
