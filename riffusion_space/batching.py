@@ -142,18 +142,26 @@ class SharedUnet:
         self._waiting: list[_Call] = []
         self._loops = {False: 0, True: 0}  # of those ahead, and of the others
         self._thread = threading.local()
+        self._ahead = 0  # threads
         self._is_busy = False
         self._patience_s = _FIRST_PATIENCE_S
         self._held_back_s = 0.0  # how long a call lets those ahead go first
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """Inside of this, the loops of this thread go ahead of those of other threads."""
+        """Inside of this, the loops of this thread go ahead of those of other threads, which also leave it the device
+        while it does something else.
+        """
         self._thread.ahead = True
+        with self._changed:
+            self._ahead += 1
         try:
             yield
         finally:
             self._thread.ahead = False
+            with self._changed:
+                self._ahead -= 1
+                self._changed.notify_all()
 
     @property
     def _goes_ahead(self) -> bool:
@@ -209,9 +217,10 @@ class SharedUnet:
     def _ready(self, now: float) -> list[_Call]:
         """The calls that wait, who comes first in front; without those that let others go first.
 
-        While a loop that is ahead runs, that is all others, until they have waited for too long: then they are first.
+        While a thread is there that goes ahead, that is all others, until they have waited for too long: then they are
+        first.
         """
-        if not self._loops[True]:
+        if not self._ahead:
             return list(self._waiting)
         late = [each for each in self._waiting if not each.ahead and now >= each.since + self._held_back_s]
         return late + [each for each in self._waiting if each.ahead]
