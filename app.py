@@ -25,6 +25,8 @@ def main() -> None:
         loader.load()  # in this thread: only here does ZeroGPU pretend that there is a GPU
     # Gradio heeds GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, which a Space sets; else the first free port from 7860.
     app.launch(
+        # Gradio counts a thread for whoever waits, though waiting takes none.
+        max_threads=40 + config.max_queue + 2 * config.max_listeners,
         max_file_size=f"{config.max_upload_mb}mb",
         theme=theme(),
         css_paths=STYLE,

@@ -12,7 +12,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -552,10 +552,11 @@ class RiffusionPipeline:
         return (wave if wave.channels == 1 else wave.to_stereo()).resampled(self.params.sample_rate)
 
     @contextmanager
-    def _request(self, progress: Progress | None, cancel: threading.Event | None):
-        """Wait for one of this device's seats and hold it."""
+    def _request(self, progress: Progress | None, cancel: threading.Event | None, ahead: bool = False):
+        """Wait for one of this device's seats and hold it; ``ahead`` of all that is not, for what has to be in time."""
         request = Request(progress, cancel)
-        with self._turn.together(self._seats, lambda: request.report(0.0, "Waiting for another request")):
+        with self._turn.together(self._seats, lambda: request.report(0.0, "Waiting for another request"), ahead), \
+                self.checkpoint.shared_unet.ahead() if ahead else nullcontext():
             yield request
 
     def _noise(self, seed: int, width: int) -> torch.Tensor:

@@ -226,7 +226,7 @@ def next_chunk(pipe: RiffusionPipeline, state: StreamState, request: StreamReque
     check_arguments(pipe.config, seed=state.seed)
     recommended = pipe.checkpoint.recommended
     steps = usual_steps(pipe, request)
-    with pipe._request(progress, cancel) as turn:
+    with pipe._request(progress, cancel, ahead=True) as turn:
         scheduler = request.scheduler or recommended.scheduler
         begun = time.perf_counter()
         state = _with_loops(pipe, state, _turned_to(state, request), request, scheduler, turn)

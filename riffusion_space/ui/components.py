@@ -37,9 +37,11 @@ _RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
+# What is under way the page also remembers, for the case that its connection breaks (connection.py).
 _BUSY = f"""() => (window.riffusionRun.begin('TASK'),
     [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}])"""
-_IDLE = f"""() => (window.riffusionRun.end('TASK'),
+_ASKED = _BUSY.replace("(window", "(window.riffusionConnection?.began('TASK'), window", 1)
+_IDLE = f"""() => (window.riffusionConnection?.ended('TASK'), window.riffusionRun.end('TASK'),
     [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}])"""
 _LOOK_S = 0.7
 
@@ -287,8 +289,8 @@ def wire(
     looking.tick(preview, None, sketch, **PRIVATE)
     buttons = [generate, cancel, status, sketch, looking]
 
-    def busy(*triggers: Any) -> None:
-        gr.on(triggers, None, None, buttons, js=_BUSY.replace("TASK", name), **PRIVATE)
+    def busy(*triggers: Any, asked: bool = False) -> None:
+        gr.on(triggers, None, None, buttons, js=(_ASKED if asked else _BUSY).replace("TASK", name), **PRIVATE)
 
     def idle(made: gr.events.Dependency) -> None:
         for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
@@ -296,8 +298,9 @@ def wire(
         cancel.click(None, None, buttons, js=_IDLE.replace("TASK", name), cancels=made, **PRIVATE)
 
     triggers = [generate.click, *(prompt.submit for prompt in prompts)]
-    busy(*triggers)
-    call = {"fn": task, "inputs": inputs, "outputs": outputs, "api_name": name, "concurrency_id": "device",
+    busy(*triggers, asked=True)
+    # The worker has a line of its own, which everybody is let into.
+    call = {"fn": task, "inputs": inputs, "outputs": outputs, "api_name": name, "concurrency_limit": None,
             "js": f"(...values) => window.riffusionRun.sent('{name}', ({blanks_to_null(inputs)})(...values))",
             "show_progress_on": status, "api_visibility": "public" if public else "private"}
     if before is None:
@@ -337,7 +340,7 @@ def _vary(wired: Wired, task: Callable[..., Any], inputs: Sequence[Component], r
     vary.click(None, None, None, js=f"() => window.riffusionRun.vary('{name}', {_VARIATIONS})", **PRIVATE)
     wired.busy(next_one.click)
     varied = next_one.click(task, inputs, outputs, js=f"() => window.riffusionRun.variation('{name}', {places})",
-                            api_name=f"vary_{name}", api_visibility="private", concurrency_id="device",
+                            api_name=f"vary_{name}", api_visibility="private", concurrency_limit=None,
                             show_progress_on=wired.status)
     result.makes.append((varied, outputs))
     varied.success(None, outputs, [result.player, *result.outputs], **PRIVATE,

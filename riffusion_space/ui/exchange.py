@@ -76,6 +76,7 @@ class Exchange:
         """After ``loaded``, fill in what the page's own address asks for."""
         self._go(loaded.then, None, """async () => {
             while (!window.riffusion) await new Promise((resolve) => setTimeout(resolve, 50));
+            if (window.riffusionConnection?.isBack) return window.riffusion.go({}); // with what is newer than that
             return window.riffusion.go({settings: Object.fromEntries(new URLSearchParams(location.search))});
         }""")
 

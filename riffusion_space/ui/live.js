@@ -28,14 +28,15 @@ const [plot, strip, list] = [find("plot"), find("strip"), element.querySelector(
 
 let context = null;
 let volume = null; // a GainNode
-let origin = 0; // the context's frame that is the stream's first sample
+let origin = null; // the context's frame that is the tape's first sample; null until something is heard
+let base = 0; // where the stream begins that plays now: after what is on the tape already
 let playing = false;
 
 let pieces = []; // that are heard, or are to be: {from, to, samples, source, label, at, ...}, `at` where `label` begins
 let chunks = []; // in them, oldest first: {start, end, samples, lead, before, state}, states before and after them
 let bridge = null; // the last bars, ready to be heard: {loop, length, next, ...}, every `length` from `next` on
 let shown = []; // elements in the strip: {to, node}
-let tape = []; // what was heard: {from, to, data, label, at}
+let tape = []; // what was heard since it was begun anew, over any number of starts: {from, to, data, label, at, made}
 let taped = 0; // samples on it
 let unsaved = false; // there is something on it that is in no file
 let made = {}; // about the stream: seed, checkpoint, revision, bpm
@@ -47,6 +48,7 @@ let unit = 0; // seconds that a step takes, all in all
 let loopTook = 0; // seconds that painting the loop of a new prompt took
 let usual = 0; // steps, when there is time
 let lastSteps = 0;
+let others = 0; // requests of other kinds that were being worked on then
 let trouble = "";
 
 let frame = 0; // of the next drawing
@@ -54,11 +56,13 @@ let written = ""; // in the page's field
 let prompt = ""; // what is asked for from now on
 let promptStart = 0; // where it begins
 let seed = null; // of the next start
+let awake = null; // a promise of a lock that keeps the screen on
 let heardLabel = "";
 
 const last = () => chunks[chunks.length - 1];
-const rendered = () => context.currentTime * RATE - origin;
-const audible = () => rendered() - (context.outputLatency || context.baseLatency || 0) * RATE;
+const rendered = () => (origin === null ? base : context.currentTime * RATE - origin);
+const latency = () => (context.outputLatency || context.baseLatency || 0) * RATE;
+const audible = () => (origin === null ? base : rendered() - latency());
 const estimate = (steps) => unit * (steps + OVERHEAD);
 
 // Sound -------------------------------------------------------------------------------------------------------------
@@ -183,8 +187,22 @@ function record(piece, to) {
 
 /** What a piece adds to the tape, up to a place. */
 function taken({ from, samples, label, at }, to) {
-  return { from, to, label, at, data: new Blob([toPcm(samples.subarray(0, to - from))]) };
+  return { from, to, label, at, made, data: new Blob([toPcm(samples.subarray(0, to - from))]) };
 }
+
+/** What sounds ends here, and goes on the tape as far as it was heard. */
+function finish() {
+  const now = Math.floor(rendered());
+  settle(now);
+  for (const piece of pieces) {
+    piece.source.disconnect();
+    if (piece.from < now) record(piece, now);
+  }
+  pieces = [];
+}
+
+/** Where the tape ends. */
+const tapeEnd = () => tape[tape.length - 1]?.to ?? 0;
 
 function toPcm(samples) {
   return Int16Array.from(samples, (sample) => clamp(Math.round(sample * 32768), -32768, 32767));
@@ -220,7 +238,7 @@ function stepsUntil(place, isNew) {
 function askInTime() {
   if (asked || performance.now() < wait) return;
   const chunk = last();
-  if (!chunk) return ask({ state: null, start: 0, atMost: null });
+  if (!chunk) return ask({ state: null, start: base, atMost: null });
   const left = (chunk.end - rendered()) / RATE;
   const hold = seconds(Number(find("hold").querySelector("input").value) || 20);
   const turns = queued().length && chunk.end - promptStart >= hold;
@@ -264,15 +282,17 @@ function answered() {
   const took = (request.state ? waited : answer.took) / (answer.steps + OVERHEAD);
   if (answer.loop) loopTook = answer.loop;
   unit = unit && request.state ? 0.6 * unit + 0.4 * took : took;
-  [usual, lastSteps, trouble] = [answer.usual, answer.steps, ""];
+  [usual, lastSteps, trouble, others] = [answer.usual, answer.steps, "", answer.others];
   const samples = fromPcm(answer.sound);
   const label = Object.keys(answer.blend).join(" → ");
   chunks = chunks.filter((chunk) => chunk.start < request.start); // the others are made again
-  let placed = { start: 0, lead: null };
+  let placed;
   if (!pieces.length) {
-    origin = Math.ceil(context.currentTime * RATE) + SOON;
+    base = tapeEnd();
+    placed = { start: base, lead: null };
+    origin = Math.ceil(context.currentTime * RATE) + SOON - base;
     for (let index = 0; index < FADE; index += 1) samples[index] *= index / FADE;
-    put(0, samples, false, { url: answer.picture, at: 0, length: samples.length }, label);
+    put(base, samples, false, { url: answer.picture, at: base, length: samples.length }, label);
   } else {
     placed = place(samples, request, answer.picture, label);
     for (const chunk of chunks) chunk.end = Math.min(chunk.end, placed.start);
@@ -342,7 +362,7 @@ function draw() {
   cancelAnimationFrame(frame);
   if (playing) frame = requestAnimationFrame(draw);
   if (!plot.clientWidth) return; // another tab is open
-  const heard = pieces.length || tape.length ? audible() : 0;
+  const heard = audible();
   strip.style.transform = `translateX(${NOW * plot.clientWidth - (heard / RATE) * PX_PER_S}px)`;
   const gone = heard - (NOW * plot.clientWidth * RATE) / PX_PER_S;
   for (const each of shown) if (each.to < gone) each.node.remove();
@@ -352,6 +372,7 @@ function draw() {
   if (piece && piece.label !== heardLabel) {
     heardLabel = piece.label;
     find("hearing").textContent = find("hearing").title = heardLabel;
+    tellSystem();
   }
 }
 
@@ -377,11 +398,16 @@ function tell() {
   if (trouble) message = trouble;
   else if (playing && !chunk) message = say("The first sound is being made…");
   else if (playing && pieces.some((piece) => piece.isBridge && piece.from + FADE < rendered())) {
-    message = say("Falling behind: the last bars once more");
+    message = say(others ? "Another request is being worked on: the last bars once more"
+      : "Falling behind: the last bars once more");
   } else if (playing && lastSteps < usual) message = say("Fewer steps, to be there in time");
+  else if (!playing && unsaved && taped) {
+    message = say("{} recorded. Save it, or go on: Play adds to it.", clock(taped / RATE, 0));
+  }
   if (find("message").textContent !== message) find("message").textContent = message;
   find("message").classList.toggle("trouble", Boolean(trouble));
   find("save").disabled = !taped && !pieces.length;
+  find("anew").hidden = playing || !taped;
 }
 
 // What can be done --------------------------------------------------------------------------------------------------
@@ -405,27 +431,45 @@ function tick() {
 async function play() {
   if (playing) return stop();
   if (written.trim()) setPrompt(written, 0);
-  if (!prompt && !queued().length) {
-    trouble = say("First write a prompt, or choose one.");
-    return tell();
-  }
+  if (!prompt && !queued().length) return explain();
   document.dispatchEvent(new Event("play")); // which stops players and cards
   if (!prompt) takeNext(0);
-  for (const each of shown) each.node.remove();
-  [pieces, chunks, shown, tape, taped, bridge, made] = [[], [], [], [], 0, null, {}];
-  [playing, trouble, wait, promptStart, heardLabel] = [true, "", 0, 0, ""];
+  if (context) finish(); // of what was heard before, nothing is lost
+  [chunks, bridge, made, base, origin] = [[], null, {}, tapeEnd(), null];
+  [playing, trouble, wait, promptStart, heardLabel] = [true, "", 0, base, ""];
   find("hearing").textContent = "";
   context?.close();
   context = new AudioContext({ sampleRate: RATE, latencyHint: "playback" });
   volume = new GainNode(context, { gain: Number(find("volume").querySelector("input").value) });
   volume.connect(context.destination);
-  await context.resume();
+  const started = context.resume();
+  playSilence(); // in the same breath as the click, or a phone does not let it
   showState();
+  panel.scrollIntoView({ behavior: "smooth", block: "nearest" }); // on a phone it stands below the examples
+  await started;
   tick();
   draw();
 }
 
-/** Fade out; what was heard can still be saved. */
+function explain() {
+  trouble = say("First write a prompt, or choose one.");
+  tell();
+  panel.scrollIntoView({ behavior: "smooth", block: "nearest" });
+}
+
+/** Forget what was heard. */
+function beginAnew() {
+  if (playing) return;
+  for (const each of shown) each.node.remove();
+  [pieces, shown, tape, taped, unsaved, base, origin] = [[], [], [], 0, false, 0, null];
+  find("hearing").textContent = heardLabel = "";
+  panel.classList.add("empty");
+  find("play").focus();
+  tell();
+  draw();
+}
+
+/** Fade out; what was heard stays on the tape, which the next start goes on with. */
 function stop() {
   if (!playing) return;
   giveUp();
@@ -452,6 +496,48 @@ function showState() {
   const name = say(playing ? "Stop" : "Play without an end");
   find("play").setAttribute("aria-label", name);
   find("play").title = name;
+  if (!playing) silence.pause();
+  stayAwake();
+  tellSystem();
+}
+
+// The phone that it plays on ----------------------------------------------------------------------------------------
+
+// Browsers show on a lock screen what an element plays, for more than five seconds; a context's sound they do not.
+const silence = new Audio();
+silence.loop = true;
+
+function playSilence() {
+  silence.src ||= URL.createObjectURL(wav([{ from: 0, to: 6 * RATE, data: new Uint8Array(12 * RATE) }], {}));
+  silence.play().catch(() => {}); // it is no loss elsewhere
+}
+
+/** While it plays the screen stays on, which turned off would stop the sound of many phones. */
+async function stayAwake() {
+  if (!navigator.wakeLock) return;
+  if (playing && !awake && document.visibilityState === "visible") {
+    awake = navigator.wakeLock.request("screen").catch(() => null); // the battery may be low
+    const held = await awake;
+    if (!held) awake = null;
+    held?.addEventListener("release", () => { // as the browser does when another tab is shown
+      awake = null;
+    });
+  } else if (!playing && awake) {
+    const held = await awake;
+    awake = null;
+    held?.release();
+  }
+}
+
+/** What plays, for the lock screen and the keys of headphones. */
+function tellSystem() {
+  const { mediaSession } = navigator;
+  if (!mediaSession) return;
+  const title = heardLabel || prompt;
+  mediaSession.metadata = new MediaMetadata({ title, artist: "Riffusion", album: say(facts.label) });
+  mediaSession.playbackState = playing ? "playing" : "paused";
+  mediaSession.setActionHandler("play", () => playing || play());
+  for (const name of ["pause", "stop"]) mediaSession.setActionHandler(name, stop);
 }
 
 function setPrompt(text, start) {
@@ -461,7 +547,7 @@ function setPrompt(text, start) {
 
 /** A prompt that is to be heard as soon as can be. */
 function now(text) {
-  if (!text.trim()) return;
+  if (!text.trim()) return playing ? explain() : play();
   setPrompt(text, 0);
   if (playing) askAtOnce();
   else play();
@@ -506,6 +592,7 @@ function later(text) {
 
 /** A WAV file of what was heard, with its prompts and their times as every file from here carries its settings. */
 function save() {
+  if (!context) return;
   settle(rendered());
   const parts = [...tape];
   const current = pieces.find((piece) => piece.from < rendered());
@@ -514,12 +601,16 @@ function save() {
   }
   if (!parts.length) return;
   const prompts = [];
+  let before;
   for (const part of parts) {
-    if (prompts[prompts.length - 1]?.prompt !== part.label) {
-      prompts.push({ prompt: part.label, at_s: round((part.at - parts[0].from) / RATE, 5) });
+    const isOther = part.made.seed !== before; // it was stopped and started
+    if (isOther || prompts[prompts.length - 1]?.prompt !== part.label) {
+      const other = isOther && prompts.length ? { seed: part.made.seed } : {};
+      prompts.push({ prompt: part.label, at_s: round((part.at - parts[0].from) / RATE, 5), ...other });
     }
+    before = part.made.seed;
   }
-  const { seed, checkpoint, revision } = made;
+  const { seed, checkpoint, revision } = parts[0].made;
   const settings = { task: "stream", prompt: prompts[0].prompt, prompts, seed, checkpoint, revision };
   const link = document.createElement("a");
   const comment = `riffusion_space: ${JSON.stringify(settings)}`;
@@ -553,6 +644,8 @@ function wav(parts, tags) {
 
 find("play").addEventListener("click", play);
 find("save").addEventListener("click", save);
+find("anew").addEventListener("click", beginAnew);
+document.addEventListener("visibilitychange", stayAwake);
 find("volume").addEventListener("input", (event) => {
   volume?.gain.setTargetAtTime(Number(event.target.value), context.currentTime, 0.02);
 });

@@ -1,8 +1,9 @@
 """The tab that plays on without end, and the endpoint that gives the same chunk by chunk.
 
 The browser asks for a chunk when it has little left to play (live.js), so whoever stops, leaves or loses the connection
-costs nothing more. Every chunk goes through the queue that all requests go through: several listeners take turns, a
-chunk at a time, and on ZeroGPU no call lasts longer than a chunk.
+costs nothing more. Chunks wait in a line of their own, and go ahead of pieces (``batching``), which else would keep
+Live waiting until they are done: several listeners take turns, a chunk at a time, and on ZeroGPU no call lasts longer
+than a chunk.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
             return {"number": number, "cancelled": True} if cancelled else {"number": number, "error": told}
         checkpoint = worker.loader.state.pipeline.checkpoint
         return {"number": number, "state": handle, "seed": seed, "usual": usual,
-                "checkpoint": checkpoint.name, "revision": checkpoint.revision,
+                "others": worker.pieces, "checkpoint": checkpoint.name, "revision": checkpoint.revision,
                 **_answer(chunk)}
 
     def cancel(event: gr.EventData, request: gr.Request) -> None:
@@ -217,13 +218,13 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
     with place:
         examples([[text] for text in EXAMPLES], [prompt], "() => document.getElementById('live-now').click()")
     gr.on([now.click, prompt.submit], None, prompt, None, js=_NOW, **PRIVATE)
-    later.click(None, prompt, prompt, js="(text) => window.riffusionLive.later(text)", **PRIVATE)
+    later.click(None, prompt, prompt, js="(text) => (window.riffusionLive.later(text), '')", **PRIVATE)
     for field, name in ((prompt, "written"), (seed, "seed")):
         field.change(None, field, None, js=_TELL.replace("NAME", name), **PRIVATE)
     sampled = [negative_prompt, wildness, transition, sampling.steps, sampling.guidance, sampling.scheduler]
     fields = [*sampled, seed_image.name, seed_image.file, strength, bpm, key]
     # A request may come before the answer to the last one, which is then no longer waited for.
-    heard.pull(pull, fields, heard, js=blanks_to_null(fields), concurrency_id="device", trigger_mode="multiple",
+    heard.pull(pull, fields, heard, js=blanks_to_null(fields), concurrency_limit=None, trigger_mode="multiple",
                show_progress="hidden", api_visibility="private"
                ).failure(None, None, None, js="() => window.riffusionLive.failed()", **PRIVATE)
     heard.cancel(cancel, None, None, trigger_mode="multiple", **PRIVATE)
@@ -233,7 +234,7 @@ def build(worker: Worker, sampling: Sampling) -> Tab:
     inputs = [*told, gr.Textbox(None, visible=False), seed_image.file]
     endpoint = gr.Button(visible=False)
     endpoint.click(stream, inputs, [gr.Audio(visible=False), gr.JSON(visible=False)], api_name="stream",
-                   concurrency_id="device", js=blanks_to_null(inputs))
+                   concurrency_limit=None, js=blanks_to_null(inputs))
     return replace(Tab.of(stream, told, seed_image.file, None, words, seeds), closed=closed)
 
 

@@ -12,6 +12,7 @@ from riffusion_space.ui import (
     arrange,
     audio2audio,
     codec,
+    connection,
     draw,
     extend,
     inpaint,
@@ -35,6 +36,7 @@ from riffusion_space.ui.words import groups
 from riffusion_space.ui.worker import Worker
 
 _HOUR = 3600
+_LIGHT_EVENTS = 1000  # that may wait in Gradio's queue: uploads that are looked at, and the like
 _TABS = (
     ("text2audio", "Text to audio", text2audio.build),
     ("audio2audio", "Audio to audio", audio2audio.build),
@@ -90,10 +92,11 @@ def build_app(loader: PipelineLoader, config: Config) -> gr.Blocks:
         timer, words = gr.Timer(1), [tab.words for tab in placed if tab.words]
         for listen in (app.load, timer.tick, *(changed.success for changed in panel.changed)):
             listen(refresh, None, [banner, timer, *words, *panel.outputs], **PRIVATE)
-        exchange.open_link(clear_blank_numbers(app))
-        app.unload(worker.cancel_session)
+        connection.build(worker, app, tabs, exchange, clear_blank_numbers(app))
+        app.unload(worker.left)
         for tab in placed:
             if tab.closed:
                 app.unload(tab.closed)
     translate(app)
-    return app.queue(max_size=config.max_queue, default_concurrency_limit=config.requests_at_once)
+    # What takes time waits in the worker's line. Gradio's queue is for the rest, which it would refuse when full.
+    return app.queue(max_size=_LIGHT_EVENTS, default_concurrency_limit=config.requests_at_once)

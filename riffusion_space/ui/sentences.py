@@ -17,6 +17,7 @@ GERMAN = {
     # Progress
     "Step {} of {}": "Schritt {} von {}", "{} s left": "noch {} s",
     "Waiting for another request": "Eine andere Anfrage ist zuerst dran",
+    "In the queue: {}/{}": "In der Warteschlange: {}/{}",
     "Analysing the input": "Das Original wird analysiert", "Analysing the sound": "Der Klang wird analysiert",
     "Analysing the result": "Das Ergebnis wird analysiert", "Reading the input": "Das Original wird gelesen",
     "Reading the sections": "Die Teile werden gelesen",
@@ -39,6 +40,8 @@ GERMAN = {
     "This still needs {}.": "Dazu fehlt noch {}.",
     # What went wrong
     "Cancelled.": "Abgebrochen.",
+    "The queue is full: try again in a moment.":
+        "Die Warteschlange ist voll: bitte gleich noch einmal versuchen.",
     "Expected {} from {} to {}, got {}.": "{}: erwartet wird {} bis {}, nicht {}.",
     "Expected {} to be a whole number from {} to {}, got {}.":
         "{}: erwartet wird eine ganze Zahl von {} bis {}, nicht {}.",

@@ -147,6 +147,11 @@ GERMAN = {
     "{} s ahead": "{} s voraus", "{} steps": "{} Schritte",
     "The first sound is being made…": "Der erste Klang entsteht …",
     "Falling behind: the last bars once more": "Zu langsam: die letzten Takte noch einmal",
+    "Another request is being worked on: the last bars once more":
+        "Eine andere Anfrage ist in Arbeit: die letzten Takte noch einmal",
+    "{} recorded. Save it, or go on: Play adds to it.":
+        "{} aufgenommen. Speichern, oder weiterspielen: es kommt dazu.",
+    "Forget the recording": "Aufnahme verwerfen",
     "Fewer steps, to be there in time": "Weniger Schritte, um rechtzeitig da zu sein",
     "First write a prompt, or choose one.": "Schreibe zuerst eine Beschreibung, oder wähle eine.",
     "No answer from the server; trying again.": "Keine Antwort vom Server; neuer Versuch.",
@@ -166,6 +171,12 @@ GERMAN = {
         "Dieser Browser behält nichts: Ergebnisse bleiben, bis die Seite geschlossen wird.",
     "Comparison": "Vergleich",
     "Play A and B": "A und B abspielen", "Pause A and B": "A und B anhalten", "Stop comparing": "Vergleich beenden",
+    # A connection that broke
+    "Close": "Schließen",
+    "The page was loaded anew, as the connection broke. What you asked for goes on.":
+        "Die Verbindung war unterbrochen, und die Seite wurde neu geladen. Was du bestellt hast, geht weiter.",
+    "The page was loaded anew, as the connection broke. What you had entered is still there.":
+        "Die Verbindung war unterbrochen, und die Seite wurde neu geladen. Was du eingegeben hattest, ist noch da.",
     # Words
     "A click adds a word. Brackets weigh one:": "Ein Klick fügt ein Wort hinzu. Klammern gewichten:",
     "more, with 0.7 less.": "mehr, mit 0.7 weniger.", "Instruments": "Instrumente", "Genres": "Stile",
