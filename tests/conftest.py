@@ -20,14 +20,28 @@ from riffusion_space.training import autoencoder, corpus, diffusion, text
 from riffusion_space.training.export import export
 
 CPU = torch.device("cpu")
+NEED_TRAINED = {"tests/test_distill.py", "tests/test_training.py"}
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``--dist loadfile``, a worker gets whole files, and one gets all that need ``trained``, to train once."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "trained" if file in NEED_TRAINED else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """For ``--dist loadgroup``: each file is a group, but those that need the trained models are one, to train once."""
-    training = {item.path for item in items if "shards" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("training" if item.path in training else str(item.path)))
+    """Whether ``NEED_TRAINED`` tells the truth."""
+    need = {item.nodeid.partition("::")[0] for item in items if "shards" in getattr(item, "fixturenames", ())}
+    assert need <= NEED_TRAINED, f"name them in NEED_TRAINED: {need - NEED_TRAINED}"
 
 
 @pytest.fixture(scope="session")
