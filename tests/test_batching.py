@@ -132,7 +132,7 @@ def test_turns_are_first_come_first_served_also_for_who_wants_to_be_alone():
         for name, alone, queued in (("a", False, 0), ("alone", True, 1), ("b", False, 2)):
             threads.append(threading.Thread(target=enter, args=(name, alone)))
             threads[-1].start()
-            wait_until(lambda: seen and len(turns._queue) == queued)  # noqa: B023
+            wait_until(lambda: seen and len(turns._lines[False]) == queued)  # noqa: B023
         time.sleep(0.1)
         assert seen == ["a"]  # there is a second seat, but "b" may not overtake "alone"
     for thread in threads:

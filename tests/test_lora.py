@@ -150,7 +150,7 @@ def test_a_running_request_is_waited_for(pipe, files):
     loaded = threading.Thread(target=pipe.load_lora, args=(files[0],))
     with pipe._turn.together(1):
         loaded.start()
-        wait_until(lambda: pipe._turn._queue)
+        wait_until(lambda: pipe._turn._lines[False])
         time.sleep(0.1)  # it would not wait
         assert loaded.is_alive() and not pipe.lora_weights
     loaded.join(60)

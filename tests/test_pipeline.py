@@ -127,7 +127,7 @@ def test_pipelines_on_one_device_take_turns(tiny_pipe, monkeypatch):
         inside.append(1)
         most.append(len(inside))
         if len(most) == 1:  # now the others could overlap, if they did not wait
-            wait_until(lambda: len(pipes[0]._turn._queue) == 2 or len(most) > 1)
+            wait_until(lambda: len(pipes[0]._turn._lines[False]) == 2 or len(most) > 1)
         result = denoise.denoise(*arguments, **options)
         inside.pop()
         return result
