@@ -31,10 +31,10 @@ class AppServer:
 
 
 @cache
-def start(checkpoint: str = "auto") -> AppServer:
+def start(checkpoint: str = "auto", **settings: str) -> AppServer:
     """Run ``python app.py`` as on a laptop that is offline, and wait for its page; it ends with the tests.
 
-    One for each ``checkpoint``.
+    One for each ``checkpoint`` and ``settings``, variables of the environment.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -48,6 +48,7 @@ def start(checkpoint: str = "auto") -> AppServer:
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),
         "HF_HUB_OFFLINE": "1",
+        **settings,
     }
     url = f"http://127.0.0.1:{port}"
     began = time.monotonic()
