@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import app_server
+import gradio as gr
 import pytest
 from browser import DESKTOP, WAIT_MS, fill, hurry, open_tab, upload
 from conftest import make_music
@@ -14,7 +17,11 @@ from gradio_client import Client
 from playwright.sync_api import Page, expect
 
 from riffusion_space.audio import write_audio
+from riffusion_space.config import Config
+from riffusion_space.request import Cancelled
+from riffusion_space.ui import worker
 from riffusion_space.ui.line import Line
+from riffusion_space.ui.loading import PipelineLoader
 
 LONG = {"prompt": "techno", "duration_s": 120, "steps": 100}
 
@@ -65,6 +72,40 @@ def test_who_waits_may_go():
                     pass
             assert not line.is_wanted and line.inside == 1
         assert line.inside == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("comes_back_after_s", "is_given_it"), [(0.0, True), (0.6, False)])
+def test_what_is_made_waits_a_while_for_a_page_that_is_gone(monkeypatch, comes_back_after_s, is_given_it):
+    monkeypatch.setattr(worker, "AWAY_S", 0.3)
+
+    def make(folder: Path, flag: worker.CancelFlag) -> str:
+        for _ in range(20):
+            time.sleep(0.05)
+            if flag.is_set():
+                raise Cancelled
+        return "made"
+
+    async def scene() -> None:
+        works = worker.Worker(PipelineLoader(Config()), Config())
+        monkeypatch.setattr(works, "_make_on_gpu", lambda task, arguments, folder, flag: make(folder, flag))
+        before, after = (SimpleNamespace(session_hash=name, headers={}) for name in ("before", "after"))
+        works.arrived("ticket", "", "before")
+        asked = asyncio.create_task(works.run("text2audio", before, prompt="harp"))
+        await asyncio.sleep(0.1)
+        await works.left(before)
+        await asyncio.sleep(comes_back_after_s)
+        works.arrived("another ticket", "text2audio", "other")
+        works.arrived("ticket", "text2audio", "after")
+        offered = [job.offered_to for job in works._jobs]
+        assert offered == (["after"] if is_given_it else [])
+        assert await works.run("text2audio", after, prompt="harp") == "made"
+        if is_given_it:
+            assert await asked == "made"
+        else:
+            with pytest.raises(gr.Error, match="Cancelled"):
+                await asked
 
     asyncio.run(scene())
 

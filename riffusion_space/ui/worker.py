@@ -295,6 +295,7 @@ class Worker:
         """Cancel what is being made for a session that is gone, and ``of_all`` also what waits."""
         for job in self._jobs:
             if job.session == session and job.ended is None and (of_all or job.has_begun):
+                job.is_cancelled = True  # who comes back later has it made anew
                 job.flag.set()
         if of_all:
             self._away.pop(session, None)
