@@ -57,6 +57,7 @@ def background(page: Page) -> str:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_no_tab_has_a_serious_fault(browser: Browser, size: dict):
     for page in opened(browser, size):
+        page.emulate_media(reduced_motion="reduce")
         page.goto(f"{app_server.start().url}/?__theme=light")
         ready(page)
         tabs = [tab.inner_text() for tab in page.get_by_role("tab").all()]

@@ -234,24 +234,21 @@ from riffusion_space.audio import Waveform
 
 # What an iteration holds does not depend on how many there are.
 codec.reconstruct = functools.partial(phase.reconstruct, iterations=1)
+seconds = 600
 rng = np.random.default_rng(0)
-for seconds in (30, 240):  # both of more than one chunk
-    wave = Waveform(rng.standard_normal((2, int(48000 * seconds)), dtype=np.float32) * np.float32(0.1), 48000)
-    image = codec.encode(wave)
-    decoded = codec.decode(image)
-    assert abs(decoded.duration_s - seconds) < 0.011
-    # Not ru_maxrss, which begins with what the parent held.
-    print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
+wave = Waveform(rng.standard_normal((2, int(48000 * seconds)), dtype=np.float32) * np.float32(0.1), 48000)
+image = codec.encode(wave)
+decoded = codec.decode(image)
+assert abs(decoded.duration_s - seconds) < 0.011
+# Not ru_maxrss, which begins with what the parent held.
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures peak memory as Linux reports it")
 def test_ten_minutes_of_stereo_stay_under_two_gigabytes():
-    """Memory grows with the length alone: two lengths that take less time say what ten minutes need."""
     run = [sys.executable, "-c", _MEASURE_MEMORY]
-    short, long = map(float, subprocess.run(run, check=True, capture_output=True, text=True).stdout.split())
-    growth = (long - short) / (240 - 30)
-    assert growth > 0 and long + (600 - 240) * growth < 2.0, (short, long)
+    assert float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) < 2.0
 
 
 def test_exif_of_another_library_decodes():

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_every_task_on_a_pretended_gpu(tiny_folder):
+def test_tasks_on_a_pretended_gpu(tiny_folder):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RIFFUSION_")}
     environment |= {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:1",
                     "PYTHONPATH": str(ROOT)}

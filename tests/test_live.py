@@ -105,7 +105,7 @@ def test_plays_on_without_a_gap_whatever_happens(listener, server, tmp_path):
     # it takes begins.
     begins, asked = settings["prompts"][1]["at_s"], asked - heard.origin / RATE
     soonest = heard.scheduled_at(begins) + SOON_S
-    assert begins == pytest.approx(soonest, abs=1e-3) or (begins > soonest and heard.is_place(begins))
+    assert begins <= soonest + 1e-3 or heard.is_place(begins)
     assert begins < max(soonest + 1e-3, asked + HEARD_WITHIN_S)
 
     page.close()

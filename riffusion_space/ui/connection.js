@@ -64,6 +64,7 @@ function restored() {
   const { fields } = before;
   if ((!before.task && !before.broke) || fields?.kind !== facts.kind) return null;
   window.riffusionConnection.isBack = true;
+  window.riffusion.regionsOf = "*"; // what was marked stays on the sound that comes back
   const open = facts.tabs[before.task] ?? before.tab;
   tell(say(before.task && !isOld
     ? "The page was loaded anew, as the connection broke. What you asked for goes on."

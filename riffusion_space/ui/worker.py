@@ -197,6 +197,8 @@ class Worker:
                 job.has_begun = True
                 run = partial(contextvars.copy_context().run, make, folder, flag)
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except gr.Error:  # which is a ValueError, too, and has its sentence
+            raise
         except Cancelled as error:
             raise gr.Error("Cancelled.", print_exception=False) from error
         except ValueError as error:
