@@ -82,7 +82,7 @@ class Exchange:
 
     def _go(self, trigger: Any, inputs: Component | Sequence[Component] | None, js: str) -> None:
         """On an event, set what the JavaScript says; of the files that it needs, the examples are brought."""
-        trigger(None, inputs, self.outputs, js=js, **PRIVATE).then(
+        trigger(None, inputs, self.outputs, js=js, trigger_mode="multiple", **PRIVATE).then(
             self._bring, self._needed, [self._notice, *self._sounds.values()], **PRIVATE)
 
     def _bring(self, needed: list[list[str]] | None, request: gr.Request) -> list[Any]:
