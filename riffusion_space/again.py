@@ -26,20 +26,20 @@ def settings_of(made: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def arguments_of(made: str | Path | Mapping[str, Any], task: Callable[..., Any],
+def arguments_of(settings: Mapping[str, Any], made: str | Path | Mapping[str, Any], task: Callable[..., Any],
                  changes: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that make a clip again.
 
     Args:
-        made: a file that ``Clip.save`` wrote, or a clip's settings.
+        settings: of the clip, from :func:`settings_of`.
+        made: what they come from.
         task: the pipeline's method that made it.
         changes: arguments in place of those, by name. Recordings and seed images of one's own have to be among them,
             unless they lie beside the file.
 
     Raises:
-        ValueError: the file holds no settings, a recording is not there, or a change is no argument of the task.
+        ValueError: a recording is not there, or a change is no argument of the task.
     """
-    settings = settings_of(made)
     known = [name for name in inspect.signature(task).parameters if name not in _NOT_SETTINGS]
     for name in changes:
         if name not in known:

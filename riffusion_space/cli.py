@@ -364,18 +364,14 @@ def _run(task: str, output: Path, arguments: dict, progress: _ProgressLine) -> s
         wave = decode(read_image(arguments["image"]), seed=arguments["seed"],
                       progress=lambda fraction: progress(fraction, "Finding the sound of the picture"))
         return str(write_audio(wave, output))
-    settings = None
-    if task == "again":
-        from riffusion_space.again import settings_of
+    from riffusion_space.again import difference, settings_of
 
-        settings = settings_of(arguments["made"])
+    settings = settings_of(arguments["made"]) if task == "again" else None
+    if settings:
         task, arguments = settings["task"], _arguments_again(settings, arguments)
     pipe = _pipeline(task, arguments, progress)
-    if settings:
-        from riffusion_space.again import difference
-
-        if reason := difference(pipe.checkpoint, settings):
-            print(f"note: {reason}", file=sys.stderr)
+    if settings and (reason := difference(pipe.checkpoint, settings)):
+        print(f"note: {reason}", file=sys.stderr)
     clip = getattr(pipe, task)(**arguments, progress=progress)
     return f"{clip.save(output)} ({clip.audio.duration_s:.2f} s, seed {clip.settings['seed']})"
 
@@ -392,7 +388,7 @@ def _arguments_again(settings: Mapping[str, Any], arguments: dict[str, Any]) -> 
     was = str(settings.get("checkpoint"))
     if was == "embedded" or HUB_NAME.fullmatch(was):
         model.setdefault("checkpoint", was)
-    return arguments_of(made, getattr(RiffusionPipeline, settings["task"]), given) | model
+    return arguments_of(settings, made, getattr(RiffusionPipeline, settings["task"]), given) | model
 
 
 def _pipeline(task: str, arguments: dict, progress: _ProgressLine) -> RiffusionPipeline:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,7 @@ class Clip:
     @property
     def title(self) -> str:
         """The prompts, shortened: 'church bells to jazz piano'."""
-        prompts = [str(self.settings.get(key) or "").strip() for key in ("prompt", "prompt_a", "prompt_b")]
-        prompts += [section["prompt"].strip() for section in self.settings.get("sections", ())]
-        prompts = [text for text in dict.fromkeys(prompts) if text]
-        return " to ".join(prompts)[:TITLE_LENGTH] or "untitled"
+        return " to ".join(prompts_of(self.settings))[:TITLE_LENGTH] or "untitled"
 
     def file_name(self, suffix: str = ".wav") -> str:
         """A name that says what is inside and is safe on every file system: 'church-bells-text2audio-seed7.wav'."""
@@ -62,6 +60,13 @@ class Clip:
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"expected a file name ending in {', '.join(SUFFIXES)} or .png, got {path.name!r}")
         return write_audio(self.audio, path, {"title": self.title, "comment": f"{SETTINGS_TAG}: {text}"})
+
+
+def prompts_of(settings: Mapping[str, Any]) -> list[str]:
+    """The prompts of a clip, each once, without those that are empty."""
+    prompts = [str(settings.get(key) or "").strip() for key in ("prompt", "prompt_a", "prompt_b")]
+    prompts += [section["prompt"].strip() for section in settings.get("sections", ())]
+    return [text for text in dict.fromkeys(prompts) if text]
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

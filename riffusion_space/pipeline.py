@@ -441,7 +441,7 @@ class RiffusionPipeline:
         """
         settings = settings_of(made)
         task = getattr(self, settings["task"])
-        arguments = arguments_of(made, task, changes)
+        arguments = arguments_of(settings, made, task, changes)
         if reason := difference(self.checkpoint, settings):
             warnings.warn(reason, stacklevel=2)
         return task(**arguments, progress=progress, cancel=cancel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from gradio.components import Component
 from gradio.context import Context
 from PIL import Image
 
+from riffusion_space.clip import prompts_of
 from riffusion_space.schedulers import SCHEDULERS
 from riffusion_space.seed_images import SeedImage, built_in
 from riffusion_space.ui import picture
@@ -37,11 +39,9 @@ _RECOMMENDED, NONE = "recommended", "none"  # choices that stand for None
 # While a request runs, Cancel and its progress stand where Generate was. The browser does that by itself.
 _SHOW = "{__type__: 'update', visible: true}"
 _HIDE = "{__type__: 'update', visible: false}"
-# What is under way the page also remembers, for the case that its connection breaks (connection.py).
-_BUSY = f"""() => (window.riffusionRun.begin('TASK'),
+_BUSY = f"""() => (window.riffusionRun.begin('TASK', ASKED),
     [{_HIDE}, {_SHOW}, {_SHOW}, {{...{_SHOW}, value: ''}}, {{__type__: 'update', active: true}}])"""
-_ASKED = _BUSY.replace("(window", "(window.riffusionConnection?.began('TASK'), window", 1)
-_IDLE = f"""() => (window.riffusionConnection?.ended('TASK'), window.riffusionRun.end('TASK'),
+_IDLE = f"""() => (window.riffusionRun.end('TASK'),
     [{_SHOW}, {_HIDE}, {_HIDE}, {_HIDE}, {{__type__: 'update', active: false}}])"""
 _LOOK_S = 0.7
 
@@ -290,7 +290,8 @@ def wire(
     buttons = [generate, cancel, status, sketch, looking]
 
     def busy(*triggers: Any, asked: bool = False) -> None:
-        gr.on(triggers, None, None, buttons, js=(_ASKED if asked else _BUSY).replace("TASK", name), **PRIVATE)
+        js = _BUSY.replace("TASK", name).replace("ASKED", json.dumps(asked))
+        gr.on(triggers, None, None, buttons, js=js, **PRIVATE)
 
     def idle(made: gr.events.Dependency) -> None:
         for ended in (made.then, made.failure):  # Gradio's page leaves out `then` after an error
@@ -364,9 +365,7 @@ def examples(rows: list[list[Any]], inputs: Sequence[Component], press: str, lab
 
 def _caption(settings: dict[str, Any], request: gr.Request) -> dict[str, Any]:
     """What was made and how, in the language of whoever made it."""
-    prompts = [settings.get(key) for key in ("prompt", "prompt_a", "prompt_b")]
-    prompts += [section["prompt"] for section in settings.get("sections", ())]
-    title = " → ".join(dict.fromkeys(text.strip() for text in prompts if text and text.strip()))
+    title = " → ".join(prompts_of(settings))
     seeds = " to ".join(str(settings[key]) for key in ("seed", "seed_b") if settings.get(key) is not None)
     steps = settings["steps"]
     facts = (f"Seed {seeds}", f"{steps} step{'s' * (steps > 1)}", f"guidance {settings['guidance']:g}",

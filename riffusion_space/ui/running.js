@@ -71,12 +71,15 @@ window.riffusionRun = {
     setTimeout(() => (spoken.textContent = text), 100);
   },
 
-  begin(task) {
+  /** What was `asked` for by the fields is also remembered, for the case that the connection breaks (connection.py). */
+  begin(task, asked) {
+    if (asked) window.riffusionConnection?.began(task);
     begun[task] = performance.now();
     moveFocus(task, "generate", "cancel");
   },
 
   end(task) {
+    window.riffusionConnection?.ended(task);
     moveFocus(task, "cancel", "generate");
   },
 

@@ -193,16 +193,11 @@ class Worker:
         flag = job.flag
         tell = _Report(flag).wait
         try:
-            async with line.seat(lambda: job.session in self._away, tell):
-                job.has_begun = True
-                run = partial(contextvars.copy_context().run, make, folder, flag)
-                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except gr.Error:  # which is a ValueError, too, and has its sentence
-            raise
-        except Cancelled as error:
-            raise gr.Error("Cancelled.", print_exception=False) from error
-        except ValueError as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
+            with _in_a_sentence():
+                async with line.seat(lambda: job.session in self._away, tell):
+                    job.has_begun = True
+                    run = partial(contextvars.copy_context().run, make, folder, flag)
+                    return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         finally:
             job.ended = time.monotonic()
             flag.remove()  # a process that ZeroGPU ended could not do it
@@ -458,13 +453,23 @@ class _Report:
 def _reporting(flag: CancelFlag) -> Iterator[_Report]:
     """What shows progress and raises Cancelled; what goes wrong inside becomes a sentence on the page."""
     try:
-        yield _Report(flag)
+        with _in_a_sentence():
+            yield _Report(flag)
+    finally:
+        flag.remove()
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """What goes wrong inside becomes a sentence on the page."""
+    try:
+        yield
+    except gr.Error:  # which is a ValueError, too, and has its sentence
+        raise
     except Cancelled as error:
         raise gr.Error("Cancelled.", print_exception=False) from error
     except ValueError as error:
         raise gr.Error(sentence(error), print_exception=False) from error
-    finally:
-        flag.remove()
 
 
 def sentence(error: Exception) -> str:
