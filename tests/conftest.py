@@ -98,9 +98,8 @@ def write_pyav(wave: Waveform, path: Path, codec: str) -> Path:
 def shards(tmp_path_factory):
     """Twelve rendered clips in the corpus's format."""
     folder = tmp_path_factory.mktemp("corpus")
-    clips = list(corpus.make_clips(range(corpus.HELD_OUT_SEEDS, corpus.HELD_OUT_SEEDS + 12)))
-    np.save(folder / "shard_0100000.npy", np.stack([clip.pixels for clip in clips]))
-    corpus.write_pieces(folder / "shard_0100000.npy", [clip.piece for clip in clips])
+    first = corpus.HELD_OUT_SEEDS
+    corpus.write_shard(folder / f"shard_{first}.npy", *corpus.play(range(first, first + 12)))
     return folder
 
 
@@ -112,7 +111,7 @@ def trained(shards, tmp_path_factory):
     model = autoencoder.train(shards, data / "autoencoder", 3, 1, 6e-4, CPU)
     model.save_pretrained(data / "autoencoder/vae")
     for steps in (1, 2):
-        text.train(shards, data / "text", steps, 4, 1e-3, CPU)
+        text.train(data / "text", steps, 4, 1e-3, CPU)
     for steps in (1, 2):
         diffusion.train(shards, data / "autoencoder/vae", data / "text", data / "diffusion", steps, 1, 4e-4, CPU)
     export(data, data / "checkpoint")

@@ -101,7 +101,7 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
             if not shards:
                 raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
         x = images(random_crops(shards, batch, rng).to(device))
-        set_rate(optimizer, rate, state.step, steps)
+        set_rate(optimizer, rate, state.step, state.step / steps)
         with half_precision(device):
             with torch.set_grad_enabled(decoder_of is None):
                 posterior = model.encode(x).latent_dist

@@ -2,20 +2,19 @@
 
 ``python -m riffusion_space.training.corpus --out data/corpus --clips 6000`` writes shards of 100 clips. A shard that
 exists is not made again, so an interrupted run goes on where it stopped. Seeds below ``HELD_OUT_SEEDS`` are never
-trained on: benchmarks/adherence.py judges with them.
+trained on: benchmarks/adherence.py judges with them. Two thirds of the work is analysis, which a GPU does at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import multiprocessing
 import os
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,31 +22,22 @@ import torch
 from riffusion_space.codec import amplitudes_to_pixels
 from riffusion_space.mel import mel_amplitudes
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams
-from riffusion_space.training.captions import caption
 from riffusion_space.training.compose import Piece, compose
 
 HELD_OUT_SEEDS = 100_000
 SHARD_CLIPS = 100
+if TYPE_CHECKING:
+    from riffusion_space.training.render import Renderer
+
 PARAMS = SpectrogramParams()
 CLIP_SAMPLES = PARAMS.samples_for_columns(CLIP_COLUMNS)
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One analysed clip: uint8 pixels (bands, columns) as in a spectrogram image, and what was composed."""
-
-    pixels: np.ndarray
-    piece: Piece  # without its notes
-
-    def caption(self, rng: random.Random) -> str:
-        return caption(self.piece, rng)
-
-
-def analyse(samples: np.ndarray) -> np.ndarray:
+def analyse(samples: np.ndarray, device: torch.device | None = None) -> np.ndarray:
     """Pixels, uint8 (512, 512), of a clip (channels, n) at 44.1 kHz, mixed to mono and scaled to its own maximum."""
-    mono = torch.from_numpy(samples.mean(0, keepdims=True))
+    mono = torch.from_numpy(samples.mean(0, keepdims=True)).to(device)
     mel = mel_amplitudes(mono, PARAMS)
-    return amplitudes_to_pixels(mel, float(mel.max()), PARAMS)[0].numpy()
+    return amplitudes_to_pixels(mel, float(mel.max()), PARAMS)[0].cpu().numpy()
 
 
 def vocabulary(checkpoint: Path) -> frozenset[str]:
@@ -56,52 +46,60 @@ def vocabulary(checkpoint: Path) -> frozenset[str]:
     return frozenset(name for names in known.values() for name in names)
 
 
-def make_clips(seeds: range, known: frozenset[str] | None = None) -> Iterator[Clip]:
-    """Compose, render and analyse the pieces that ``seeds`` name. Needs a sound font (see render.py).
-
-    With ``known``, pieces of other sounds and genres are left out.
-    """
+@functools.cache
+def _renderer() -> Renderer:  # one a process: its sound fonts take seconds to load
     from riffusion_space.training.render import Renderer
 
-    renderer = Renderer()
+    return Renderer()
+
+
+def play(seeds: range, known: frozenset[str] | None = None, analysed: bool = True
+         ) -> tuple[list[Piece], list[np.ndarray]]:
+    """Compose and render the pieces that ``seeds`` name, unless not all of their sounds are ``known``.
+
+    Needs a sound font (see render.py). Returns the pieces without their notes, and of each what ``analyse`` gives, or
+    else the sound, float32 (1, CLIP_SAMPLES).
+    """
+    pieces, clips = [], []
     for seed in seeds:
         piece = compose(seed, CLIP_SAMPLES / PARAMS.sample_rate)
-        if known is not None and not piece.sounds <= known:
-            continue
-        pixels = analyse(renderer.render(piece, CLIP_SAMPLES, seed))
-        yield Clip(pixels, dataclasses.replace(piece, tracks=()))
+        if known is None or piece.sounds <= known:
+            sound = _renderer().render(piece, CLIP_SAMPLES, seed).mean(0, keepdims=True)
+            clips.append(analyse(sound) if analysed else sound)
+            pieces.append(dataclasses.replace(piece, tracks=()))
+    return pieces, clips
 
 
-def _write_shard(task: tuple[Path, range, frozenset[str] | None]) -> Path:
-    folder, seeds, known = task
+def _play(task: tuple[range, frozenset[str] | None, bool]) -> tuple[int, list[Piece], list[np.ndarray]]:
     torch.set_num_threads(1)
-    clips = list(make_clips(seeds, known))
-    path = folder / f"shard_{seeds.start:07d}.npy"
-    write_pieces(path, [clip.piece for clip in clips])
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, np.stack([clip.pixels for clip in clips]))
-    partial.rename(path)
-    return path
+    return task[0].start, *play(*task)
 
 
 def write_corpus(folder: Path, clips: int, workers: int, first_seed: int = HELD_OUT_SEEDS,
-                 known: frozenset[str] | None = None) -> None:
+                 known: frozenset[str] | None = None, device: torch.device | None = None) -> None:
     """Write the shards of ``clips`` clips (rounded up to whole shards) that are not in ``folder`` yet.
 
     With ``known``, shards are smaller by the pieces of other sounds and genres.
+    ``device``: the GPU that analyses what the processes play; without one, they do that themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(first_seed, first_seed + clips, SHARD_CLIPS)
-    tasks = [(folder, range(s, s + SHARD_CLIPS), known) for s in starts if not (folder / f"shard_{s:07d}.npy").exists()]
+    starts = [start for start in range(first_seed, first_seed + clips, SHARD_CLIPS)
+              if not (folder / f"shard_{start:07d}.npy").exists()]
+    tasks = [(range(start, start + SHARD_CLIPS), known, device is None) for start in starts]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done, path in enumerate(pool.imap_unordered(_write_shard, tasks), 1):
+        for done, (start, pieces, played) in enumerate(pool.imap_unordered(_play, tasks), 1):
+            path = folder / f"shard_{start:07d}.npy"
+            write_shard(path, pieces, played if device is None else [analyse(sound, device) for sound in played])
             print(f"{path.name}: {done} of {len(tasks)} shards", flush=True)
 
 
-def write_pieces(shard: Path, pieces: list[Piece]) -> None:
-    """Write what was composed beside a shard."""
-    shard.with_suffix(".json").write_text(json.dumps([dataclasses.asdict(piece) for piece in pieces]))
+def write_shard(path: Path, pieces: list[Piece], pixels: list[np.ndarray]) -> None:
+    """Write clips, uint8 (n, 512, 512), and beside them what was composed; whoever sees the one finds the other."""
+    path.with_suffix(".json").write_text(json.dumps([dataclasses.asdict(piece) for piece in pieces]))
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, np.stack(pixels))
+    partial.rename(path)
 
 
 def read_pieces(shard: Path) -> list[Piece]:
@@ -118,8 +116,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--known-to", type=Path, metavar="CHECKPOINT",
                         help="a checkpoint's folder: leave out the sounds and genres that it was not taught")
+    parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else None,
+                        help="the GPU that analyses, if any")
     args = parser.parse_args()
-    write_corpus(args.out, args.clips, args.workers, known=args.known_to and vocabulary(args.known_to))
+    write_corpus(args.out, args.clips, args.workers, known=args.known_to and vocabulary(args.known_to),
+                 device=args.device)
 
 
 if __name__ == "__main__":

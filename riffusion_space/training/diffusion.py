@@ -3,13 +3,15 @@
 ``python -m riffusion_space.training.diffusion --corpus data/corpus --vae data/autoencoder/vae --text data/text
 --out data/diffusion --steps 6000``
 
-``--start CHECKPOINT`` goes on from another checkpoint's UNet: a corpus of more sounds is learned in less time.
+``--start CHECKPOINT`` goes on from another checkpoint's UNet: a corpus of more sounds is learned in less time. On a
+GPU: ``--batch 512 --rate 1e-3 --cropped 0 --compile``, and ``--minutes`` instead of ``--steps`` for time that is paid.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 from pathlib import Path
 
@@ -20,13 +22,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion_space.training.autoencoder import images
 from riffusion_space.training.captions import caption
-from riffusion_space.training.compose import Piece
 from riffusion_space.training.corpus import read_pieces
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 from riffusion_space.training.text import WIDTH, tokenize
 
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance (Ho & Salimans 2022)
-CROPPED, CROP_COLUMNS = 0.8, 32  # for the first 80 % of the steps, half a clip: timbre is learned at half the cost
+CROP_COLUMNS = 32  # half a clip
+WORDINGS = 8  # captions of each clip
 MIN_SNR = 5.0  # Hang et al. 2023, in the form for v-prediction
 
 
@@ -66,6 +68,7 @@ def encode_corpus(corpus: Path, folder: Path, vae: AutoencoderKL, device: torch.
     At most ``most`` shards are encoded: on a CPU a clip takes as long to encode as to train on once.
     """
     folder.mkdir(exist_ok=True)
+    together = 4 if device.type == "cpu" else 25
     written = []
     for shard in sorted(corpus.glob("shard_*.npy")):
         path = folder / shard.name
@@ -75,8 +78,9 @@ def encode_corpus(corpus: Path, folder: Path, vae: AutoencoderKL, device: torch.
             most -= 1
             pixels = torch.from_numpy(np.load(shard))
             with half_precision(device):
-                parts = [vae.encode(images(p.to(device))).latent_dist.mean.float().cpu() for p in pixels.split(4)]
-            partial = path.with_suffix(".partial")
+                parts = [vae.encode(images(part.to(device))).latent_dist.mean.float().cpu()
+                         for part in pixels.split(together)]
+            partial = path.with_suffix(f".{os.getpid()}.partial")  # another process may be at it, too
             with partial.open("wb") as file:
                 np.save(file, torch.cat(parts).half().numpy())
             partial.rename(path)
@@ -85,28 +89,55 @@ def encode_corpus(corpus: Path, folder: Path, vae: AutoencoderKL, device: torch.
 
 
 class Examples:
-    """Draws latents and fresh wordings of their captions."""
+    """Draws latents and the tokens of one of a few wordings of their captions, both on ``device``."""
 
-    def __init__(self, paths: list[Path], seed: str) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, device: torch.device, seed: str) -> None:
         self.rng = random.Random(seed)
-        self.latents = np.concatenate([np.load(path) for path in paths])
-        self.pieces: list[Piece] = [piece for path in paths
-                                    for piece in read_pieces(path.parent.parent / path.name)]
+        self.paths: list[Path] = []
+        self._tokenizer, self._device = tokenizer, device
+        self._latents = torch.empty(0)  # float16 (clips, 8, 64, 64)
+        self._tokens = torch.empty(0)  # int64 (clips, WORDINGS, 77)
+        self._nothing = tokenize(tokenizer, [""]).to(device)
 
-    def batch(self, size: int) -> tuple[torch.Tensor, list[str]]:
-        chosen = [self.rng.randrange(len(self.pieces)) for _ in range(size)]
-        captions = ["" if self.rng.random() < UNCONDITIONAL else caption(self.pieces[i], self.rng) for i in chosen]
-        return torch.from_numpy(self.latents[chosen]).float(), captions
+    def add(self, paths: list[Path]) -> None:
+        """Read the latents, and what was composed, of those shards among ``paths`` that were not read before."""
+        fresh = [path for path in paths if path not in self.paths]
+        if not fresh:
+            return
+        self.paths += fresh
+        pieces = [piece for path in fresh for piece in read_pieces(path.parent.parent / path.name)]
+        captions = [caption(piece, self.rng) for piece in pieces for _ in range(WORDINGS)]
+        tokens = tokenize(self._tokenizer, captions).reshape(len(pieces), WORDINGS, -1).to(self._device)
+        latents = torch.cat([torch.from_numpy(np.load(path)) for path in fresh]).to(self._device)
+        self._latents = torch.cat([self._latents, latents]) if len(self._latents) else latents
+        self._tokens = torch.cat([self._tokens, tokens]) if len(self._tokens) else tokens
+
+    def batch(self, size: int, crop: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents, float32 (size, 8, 64, 64 or, cropped, 32), and tokens (size, 77), some those of no caption."""
+        chosen, wording, named = torch.tensor(
+            [(self.rng.randrange(len(self._latents)), self.rng.randrange(WORDINGS), self.rng.random() >= UNCONDITIONAL)
+             for _ in range(size)], device=self._device).T
+        latents = self._latents[chosen]
+        if crop:
+            first = self.rng.randrange(latents.shape[-1] - CROP_COLUMNS + 1)
+            latents = latents[..., first : first + CROP_COLUMNS]
+        return latents.float(), torch.where(named[:, None] > 0, self._tokens[chosen, wording], self._nothing)
 
 
 def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: int, batch: int, rate: float,
-          device: torch.device, start: Path | None = None) -> None:
-    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` every 200 steps.
+          device: torch.device, start: Path | None = None, cropped: float = 0.8, minutes: float | None = None,
+          fused: bool = False) -> None:
+    """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` now and then.
 
-    ``start``: the folder of a checkpoint whose UNet, of the shape of ``build_unet``, the first step begins from.
+    Args:
+        start: the folder of a checkpoint whose UNet, of the shape of ``build_unet``, the first step begins from.
+        cropped: for this share of the training, half a clip: timbre is learned at half the cost, rhythm is not.
+        minutes: of training in all, instead of ``steps``.
+        fused: whether the UNet is compiled: a minute at first, then faster steps on a GPU.
     """
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
     folder = latents_folder(corpus, vae)
+    at_once, saved_every = (1, 200) if device.type == "cpu" else (20, 1000)  # shards to encode, steps
     paths = encode_corpus(corpus, folder, vae, device, most=max(0, 10 - len(list(folder.glob("shard_*.npy")))))
     if not paths:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
@@ -120,20 +151,18 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
     model = build_unet()
     if start:
         model.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet", dtype=torch.float32).state_dict())
-    model.to(device)
+    model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     state = TrainingState(out, model, optimizer, decay=0.9985)
-    examples = Examples(paths, f"diffusion {state.step}")
+    run = torch.compile(model, dynamic=False) if fused else model
+    examples = Examples(tokenizer, device, f"diffusion {state.step}")
+    examples.add(paths)
     generator = torch.Generator(device).manual_seed(state.step)
     recent: list[float] = []
-    while state.step < steps:
-        latents, captions = examples.batch(batch)
-        latents = latents.to(device)
-        if state.step < CROPPED * steps:
-            first = examples.rng.randrange(latents.shape[-1] - CROP_COLUMNS + 1)
-            latents = latents[..., first : first + CROP_COLUMNS]
-        with torch.no_grad():
-            text = text_encoder(tokenize(tokenizer, captions).to(device)).last_hidden_state
+    while (done := state.progress(steps, minutes)) < 1:
+        latents, tokens = examples.batch(batch, crop=done < cropped)
+        with torch.no_grad(), half_precision(device):
+            text = text_encoder(tokens).last_hidden_state.float()
         noise = torch.randn(latents.shape, generator=generator, device=device)
         # One timestep from each of ``batch`` equal parts of the schedule: the loss varies less from step to step.
         spread = (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) / batch
@@ -141,9 +170,9 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         alpha = alphas[timesteps][:, None, None, None]
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-        set_rate(optimizer, rate, state.step, steps)
+        set_rate(optimizer, rate, state.step, done)
         with half_precision(device):
-            predicted = model(noisy, timesteps, text).sample.float()
+            predicted = run(noisy, timesteps, text).sample.float()
         snr = alpha.flatten() / (1 - alpha.flatten())
         error = (predicted - velocity).square().mean((1, 2, 3))
         loss = (error * snr.clamp(max=MIN_SNR) / (snr + 1)).mean()
@@ -155,10 +184,11 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
         state.update(loss=loss.item(), error=error.mean().item())
         if state.step % 50 == 0:
             mean = sum(recent) / len(recent)
-            print(f"diffusion step {state.step}: loss {mean:.4f}, {state.seconds:.0f} s", flush=True)
-        if state.step % 100 == 0 and len(grown := encode_corpus(corpus, folder, vae, device, most=1)) > len(paths):
-            paths, examples = grown, Examples(grown, f"diffusion {state.step}")
-        if state.step % 200 == 0 or state.step == steps:
+            print(f"diffusion step {state.step}: loss {mean:.4f}, {len(examples.paths)} shards, {state.seconds:.0f} s",
+                  flush=True)
+        if state.step % 100 == 0:
+            examples.add(encode_corpus(corpus, folder, vae, device, most=at_once))
+        if state.step % saved_every == 0 or state.progress(steps, minutes) >= 1:
             state.save()
             average = build_unet()
             average.load_state_dict(state.average)
@@ -172,13 +202,16 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path("data/text"))
     parser.add_argument("--out", type=Path, default=Path("data/diffusion"))
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, help="of training in all, instead of --steps")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from this checkpoint's UNet")
+    parser.add_argument("--cropped", type=float, default=0.8, help="share of the training with half clips")
+    parser.add_argument("--compile", action="store_true", help="compile the UNet, for a GPU")
     args = parser.parse_args()
     train(args.corpus, args.vae, args.text, args.out, args.steps, args.batch, args.rate, torch.device(args.device),
-          args.start)
+          args.start, args.cropped, args.minutes, args.compile)
 
 
 if __name__ == "__main__":

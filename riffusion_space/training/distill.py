@@ -22,14 +22,13 @@ import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from riffusion_space.training.diffusion import CROP_COLUMNS, Examples, encode_corpus, latents_folder
+from riffusion_space.training.diffusion import Examples, encode_corpus, latents_folder
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 from riffusion_space.training.text import tokenize
 from riffusion_space.training.trainee import TARGETS
 
 STEPS_FILE = "steps.json"  # beside a student's weights: in how many steps it paints
 LORA_LAYERS = tuple(f".{name}" for name in TARGETS["all"])
-_WHOLE = 0.25  # of the batches, whole clips; the others are halves
 _FIRST = 6  # shards to begin with: more are encoded on the way
 
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy latents and their times to velocities
@@ -117,15 +116,19 @@ def student_weights(student: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 
 
 def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path, target: int, steps: int, batch: int,
-          rate: float, guidance: float, device: torch.device) -> None:
-    """Train a student of ``target`` steps, resuming; writes its averaged weights to ``out/unet`` every 25 steps.
+          rate: float, guidance: float, device: torch.device, cropped: float = 0.75, minutes: float | None = None,
+          fused: bool = False) -> None:
+    """Train a student of ``target`` steps, resuming; writes its averaged weights to ``out/unet`` now and then.
 
-    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps.
+    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps. ``minutes``
+    of training replace ``steps``; ``cropped`` is the share of batches of half clips, and ``fused`` compiles, as in
+    diffusion.py.
     """
     if teacher_folder is not None and json.loads((teacher_folder / STEPS_FILE).read_text()) != 2 * target:
         raise ValueError(f"expected a teacher of {2 * target} steps in {teacher_folder}")
     vae = AutoencoderKL.from_pretrained(checkpoint / "vae", dtype=torch.float32).to(device).eval()
     folder = latents_folder(corpus, vae)
+    at_once, saved_every = (1, 25) if device.type == "cpu" else (20, 500)
     paths = encode_corpus(corpus, folder, vae, device, most=max(0, _FIRST - len(list(folder.glob("shard_*.npy")))))
     if not paths:
         raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
@@ -138,44 +141,44 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
         return UNet2DConditionModel.from_pretrained((teacher_folder or checkpoint) / "unet", dtype=torch.float32)
 
     torch.manual_seed(0)
-    teacher, student = unet().to(device).eval().requires_grad_(False), unet().to(device).train()
+    teacher, student = (unet().to(device, memory_format=torch.channels_last) for _ in range(2))
+    teacher.eval().requires_grad_(False)
+    student.train()
     moved = student_weights(student)
     optimizer = torch.optim.AdamW(moved, rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     state = TrainingState(out, student, optimizer, decay=0.995)
     (out / STEPS_FILE).write_text(json.dumps(target))
-    examples = Examples(paths, f"distilling {target} {state.step}")
+    teach, learn = (torch.compile(model, dynamic=False) if fused else model for model in (teacher, student))
+    examples = Examples(tokenizer, device, f"distilling {target} {state.step}")
+    examples.add(paths)
     generator = torch.Generator(device).manual_seed(state.step)
     with torch.no_grad():
         nothing = text_encoder(tokenize(tokenizer, [""]).to(device)).last_hidden_state.expand(batch, -1, -1)
     recent: list[float] = []
-    while state.step < steps:
-        latents, captions = examples.batch(batch)
-        if examples.rng.random() > _WHOLE:
-            start = examples.rng.randrange(latents.shape[-1] - CROP_COLUMNS + 1)
-            latents = latents[..., start : start + CROP_COLUMNS]
-        latents = latents.to(device)
+    while (done := state.progress(steps, minutes)) < 1:
+        latents, tokens = examples.batch(batch, crop=examples.rng.random() < cropped)
         spread = (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) / batch
         time = (spread * len(times.alphas)).long().clamp(max=len(times.alphas) - 1)
         noise = torch.randn(latents.shape, generator=generator, device=device)
         noisy = times.signal(time) * latents + times.noise(time) * noise
         with torch.no_grad(), half_precision(device):
-            text = text_encoder(tokenize(tokenizer, captions).to(device)).last_hidden_state.float()
+            text = text_encoder(tokens).last_hidden_state.float()
 
             def guided(noisy: torch.Tensor, time: torch.Tensor, text: torch.Tensor = text) -> torch.Tensor:
-                both = teacher(noisy.repeat(2, 1, 1, 1), time.repeat(2), torch.cat((nothing, text))).sample.float()
+                both = teach(noisy.repeat(2, 1, 1, 1), time.repeat(2), torch.cat((nothing, text))).sample.float()
                 without, with_prompt = both.chunk(2)
                 return without + guidance * (with_prompt - without)
 
             def plain(noisy: torch.Tensor, time: torch.Tensor, text: torch.Tensor = text) -> torch.Tensor:
-                return teacher(noisy, time, text).sample.float()
+                return teach(noisy, time, text).sample.float()
 
             if teacher_folder is None:
                 wanted = guided_target(guided, times, noisy, time, target)
             else:
                 wanted = halved_target(plain, times, noisy, time, target)
-        set_rate(optimizer, rate, state.step, steps, warmup=50)
+        set_rate(optimizer, rate, state.step, done, warmup=50)
         with half_precision(device):
-            velocity = student(noisy, time, text).sample.float()
+            velocity = learn(noisy, time, text).sample.float()
         error = (times.clean(velocity, noisy, time) - wanted).square().mean((1, 2, 3))
         # Truncated SNR weighting (Salimans and Ho): at the noisiest times, too, what is clean counts.
         loss = (error * times.log_snr[time].exp().clamp(1, 100)).mean()
@@ -188,9 +191,9 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
         if state.step % 20 == 0:
             print(f"distilling step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s",
                   flush=True)
-        if state.step % 20 == 0 and len(grown := encode_corpus(corpus, folder, vae, device, most=1)) > len(paths):
-            paths, examples = grown, Examples(grown, f"distilling {target} {state.step}")
-        if state.step % 25 == 0 or state.step == steps:
+        if state.step % 20 == 0:
+            examples.add(encode_corpus(corpus, folder, vae, device, most=at_once))
+        if state.step % saved_every == 0 or state.progress(steps, minutes) >= 1:
             state.save()
             average = UNet2DConditionModel.from_config(student.config)
             average.load_state_dict(state.average)
@@ -211,13 +214,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--target", type=int, required=True, help="in how many steps the student is to paint")
     parser.add_argument("--steps", type=int, default=800, help="of training")
+    parser.add_argument("--minutes", type=float, help="of training in all, instead of --steps")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--guidance", type=float, default=4.0, help="of the checkpoint, when it teaches")
+    parser.add_argument("--cropped", type=float, default=0.75, help="share of the batches with half clips")
+    parser.add_argument("--compile", action="store_true", help="compile the UNets, for a GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     train(args.corpus, args.checkpoint, args.teacher, args.out, args.target, args.steps, args.batch, args.rate,
-          args.guidance, torch.device(args.device))
+          args.guidance, torch.device(args.device), args.cropped, args.minutes, args.compile)
 
 
 if __name__ == "__main__":

@@ -211,7 +211,8 @@ class _Run:
             elif self._is_sample_due() and not all(path.is_file() for path in self._sample_paths()):
                 self._sample()  # it was killed between the state and the sample
             while self.step < options.steps and not self._is_done():
-                set_rate(self.optimizer, self.rate, self.step, options.steps, min(100, 1 + options.steps // 10))
+                set_rate(self.optimizer, self.rate, self.step, self.step / options.steps,
+                         min(100, 1 + options.steps // 10))
                 loss = self._step()
                 self.step += 1
                 self.seconds = time.monotonic() - started

@@ -60,9 +60,9 @@ class TrainingState:
         self.step += 1
         if self.step % AVERAGE_EVERY == 0:
             decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value.float(), 1 - decay)
+            moving = [(self.average[name], value.float()) for name, value in self.model.state_dict().items()
+                      if value.is_floating_point()]
+            torch._foreach_lerp_(*map(list, zip(*moving)), 1 - decay)
         now = time.monotonic()
         self.seconds += now - self._started
         self._started = now
@@ -75,6 +75,10 @@ class TrainingState:
                 writer.writeheader()
             writer.writerow(row)
 
+    def progress(self, steps: int, minutes: float | None) -> float:
+        """The share of the training that is done: of ``minutes``, where they are given, else of ``steps``."""
+        return self.seconds / (60 * minutes) if minutes else self.step / steps
+
     def save(self) -> None:
         """Write the state in one piece: a run that is killed while writing leaves the previous state."""
         partial = self.folder / "state.partial"
@@ -83,10 +87,9 @@ class TrainingState:
         os.replace(partial, self.folder / "state.pt")
 
 
-def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warmup: int = 200) -> None:
-    """Linear warm-up to ``peak``, constant until 60 % of ``steps``, then linear to 2 % (warm-up, stable, decay)."""
-    left = (steps - step) / (0.4 * steps)
-    rate = peak * min((step + 1) / warmup, 1.0, max(0.02, left))
+def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, done: float, warmup: int = 200) -> None:
+    """Linear warm-up to ``peak``, constant until 60 % are ``done``, then linear to 2 % (warm-up, stable, decay)."""
+    rate = peak * min((step + 1) / warmup, 1.0, max(0.02, (1 - done) / 0.4))
     for group in optimizer.param_groups:
         group["lr"] = rate
 

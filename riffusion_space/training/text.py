@@ -3,7 +3,7 @@
 The encoder learns to tell the facts of a piece (sounds, genre, mood, tempo, key) from any of its captions. That takes
 minutes, and the diffusion model then starts from embeddings in which synonyms and word order no longer matter.
 
-``python -m riffusion_space.training.text --corpus data/corpus --out data/text --steps 1500``
+``python -m riffusion_space.training.text --out data/text --steps 2400`` composes what it reads about itself.
 
 ``--start CHECKPOINT`` goes on from another checkpoint's tokenizer and encoder, for words that they do not know yet.
 What they do know keeps its embeddings, so that the checkpoint's diffusion model still understands it.
@@ -24,14 +24,15 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from riffusion_space.training.captions import caption
-from riffusion_space.training.compose import MOODS, NOTES, Piece
-from riffusion_space.training.corpus import read_pieces, vocabulary
+from riffusion_space.training.compose import MOODS, NOTES, Piece, compose
+from riffusion_space.training.corpus import CLIP_SAMPLES, HELD_OUT_SEEDS, PARAMS, vocabulary
 from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_TOKENS = 77
 WIDTH = 256
+SECONDS = CLIP_SAMPLES / PARAMS.sample_rate
 KEPT = 20.0  # weight of the old embeddings' staying where they were, beside the facts' cross-entropies
 # CLIP's own pre-tokenizer (Radford et al. 2021): contractions, words, digits one by one, punctuation.
 WORDS = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
@@ -115,23 +116,25 @@ def _moved(encoder: CLIPTextModel, before: CLIPTextModel, tokens: torch.Tensor) 
     return (encoder(tokens).last_hidden_state - was).square().mean() / was.square().mean()
 
 
-def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: torch.device,
-          start: Path | None = None) -> None:
+def compose_some(seeds: random.Random, count: int) -> list[Piece]:
+    """Pieces of the seeds that a corpus may take."""
+    return [compose(seeds.randrange(HELD_OUT_SEEDS, 1000 * HELD_OUT_SEEDS), SECONDS) for _ in range(count)]
+
+
+def train(out: Path, steps: int, batch: int, rate: float, device: torch.device, start: Path | None = None) -> None:
     """Train tokenizer and encoder; writes ``out/tokenizer`` and ``out/text_encoder``.
 
     ``start``: the folder of a checkpoint whose tokenizer stays and whose encoder learns more.
     """
     rng = random.Random("text encoder")
-    pieces = [piece for shard in sorted(corpus.glob("shard_*.npy")) for piece in read_pieces(shard)]
-    if not pieces:
-        raise FileNotFoundError(f"no shards in {corpus}: run python -m riffusion_space.training.corpus first")
     if (out / "state.pt").exists():  # weights that are trained know their tokens by number
         tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
     elif start:
         tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
         tokenizer.save_pretrained(out / "tokenizer")
     else:
-        tokenizer = train_tokenizer([caption(piece, rng) for piece in pieces for _ in range(3)], out / "tokenizer")
+        captions = [caption(piece, rng) for piece in compose_some(rng, 12_000) for _ in range(3)]
+        tokenizer = train_tokenizer(captions, out / "tokenizer")
     torch.manual_seed(0)
     before = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32).to(device) if start else None
     known = vocabulary(start) if start else frozenset()
@@ -139,10 +142,10 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
     state = TrainingState(out, model, torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01), decay=0.99)
     rng = random.Random(f"text encoder {state.step}")
     while state.step < steps:
-        chosen = rng.choices(pieces, k=batch)
+        chosen = compose_some(rng, batch)
         tokens = tokenize(tokenizer, [caption(piece, rng) for piece in chosen]).to(device)
         truth = torch.tensor([facts(piece) for piece in chosen], device=device)
-        set_rate(state.optimizer, rate, state.step, steps, warmup=50)
+        set_rate(state.optimizer, rate, state.step, state.step / steps, warmup=50)
         with half_precision(device):
             outputs = model(tokens)
         loss = sum(F.cross_entropy(o.float(), truth[:, i]) for i, o in enumerate(outputs))
@@ -166,15 +169,14 @@ def train(corpus: Path, out: Path, steps: int, batch: int, rate: float, device: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train riffusion-mini's tokenizer and text encoder.")
-    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--out", type=Path, default=Path("data/text"))
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from this checkpoint's encoder")
     args = parser.parse_args()
-    train(args.corpus, args.out, args.steps, args.batch, args.rate, torch.device(args.device), args.start)
+    train(args.out, args.steps, args.batch, args.rate, torch.device(args.device), args.start)
     print(f"wrote {args.out}")
 
 
