@@ -156,20 +156,22 @@ def main() -> None:
     kinds, known = (instruments, genres), [*instruments, *genres]
 
     real, truth = judges.real_clips(known, judges.TEST_SEEDS)
-    latents = torch.cat([encode_pixels(part, pipe.checkpoint, pipe.grid) for part in torch.from_numpy(real).split(8)])
-    trip = torch.cat([decode_latents(part, pipe.checkpoint, pipe.grid, 512) for part in latents.split(8)]).numpy()
+    turn = np.arange(len(truth)) % len(judges.TEST_SEEDS)
+    few = turn < args.seeds  # as many of each class as are generated
+    trip = np.concatenate([decode_latents(encode_pixels(part, pipe.checkpoint, pipe.grid), pipe.checkpoint, pipe.grid,
+                                          512).numpy() for part in torch.from_numpy(real[few]).split(8)])
+    print("real clips rendered, encoded and decoded", file=sys.stderr)
     made, asked = generated_clips(pipe, known, range(args.seeds), steps)
     tempos = [tempo_is(pipe.text2audio(f"{CLASSES[index].name}, {bpm} bpm", seed=number, steps=steps).audio, bpm)
               for number, (index, bpm) in enumerate(tempo_prompts(genres))]
 
     hits = {"real held-out clips": (right(judge, real, truth, kinds), truth),
-            "the same through the autoencoder": (right(judge, trip, truth, kinds), truth),
+            "the same through the autoencoder": (right(judge, trip, truth[few], kinds), truth[few]),
             "generated clips": (right(judge, made, asked, kinds), asked)}
     tempo = {"real held-out clips": f"{tempo_of_real(genres):.0%}", "generated clips": f"{np.mean(tempos):.0%}"}
     # As many real clips of each class as were generated, twice.
-    turn = np.arange(len(truth)) % len(judges.TEST_SEEDS)
     heard = judge.embed(real)
-    one, other = heard[turn < args.seeds], heard[(turn >= args.seeds) & (turn < 2 * args.seeds)]
+    one, other = heard[few], heard[(turn >= args.seeds) & (turn < 2 * args.seeds)]
     mine = judge.embed(made)
     apart, among = frechet_distance(mine, one), frechet_distance(one, other)
 

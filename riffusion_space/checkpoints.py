@@ -60,7 +60,8 @@ class Recommended:
     classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. A model whose
     guidance is distilled into it is recommended a guidance of 1, at which a negative prompt would not be heard:
     `negative_guidance` takes its place where there is one. `guided` is the part of a request's steps, from its
-    first on, that are guided at all. ValueError otherwise.
+    first on, that are guided at all. `beat` is the share of the noise, 0 to 1, that repeats from beat to beat where a
+    tempo is named. ValueError otherwise.
     """
 
     steps: int = 30
@@ -68,6 +69,7 @@ class Recommended:
     scheduler: str = "dpm++"
     negative_guidance: float | None = None
     guided: float = 1.0
+    beat: float = 0.0
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 1:
@@ -75,8 +77,9 @@ class Recommended:
         for guidance in (self.guidance, 1 if self.negative_guidance is None else self.negative_guidance):
             if type(guidance) not in (int, float) or not 0 <= guidance < math.inf:
                 raise ValueError(f"Expected a recommended guidance of 0 or more, got {guidance!r}.")
-        if type(self.guided) not in (int, float) or not 0 <= self.guided <= 1:
-            raise ValueError(f"Expected a guided part of the steps from 0 to 1, got {self.guided!r}.")
+        for what, share in (("guided part of the steps", self.guided), ("repeating share of the noise", self.beat)):
+            if type(share) not in (int, float) or not 0 <= share <= 1:
+                raise ValueError(f"Expected a {what} from 0 to 1, got {share!r}.")
         check_scheduler(self.scheduler)
 
     def guidance_for(self, negative_prompt: str) -> float:

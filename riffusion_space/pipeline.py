@@ -47,10 +47,12 @@ from riffusion_space.sections import SectionPainter
 from riffusion_space.seed_images import built_in, load_seed_image
 from riffusion_space.spectrogram import CLIP_COLUMNS, SpectrogramParams, from_exif, to_exif
 from riffusion_space.steady import (
+    BEAT_NOISE,
     LOOP_STEPS,
     SHARED_NOISE,
     WRAP,
     Period,
+    beating_noise,
     closed_period,
     mixed_noise,
     open_period,
@@ -150,15 +152,17 @@ class RiffusionPipeline:
             positive, negative = embed_prompts(self.checkpoint, [with_tempo(prompt, bpm, key), negative_prompt])
             prompts = (positive, negative, float(settings["guidance"]))
             steady = steadiness > 0 and beat is None and columns > self.grid.window * self.grid.scale + 1
-            period, width = self._period(samples, bpm or named_bpm(prompt), loop) if steady else (
+            tempo = bpm or named_bpm(prompt)
+            period, width = self._period(samples, tempo, loop) if steady else (
                 None, self._loop_width(samples) if loop else self.grid.width(columns))
             init, kept = None, float(strength)
-            noise = self._noise(settings["seed"], width)
+            short = columns <= self.grid.window * self.grid.scale + 1
+            noise = self._noise(settings["seed"], width, tempo if short and beat is None else None, loop)
             if beat is not None:
                 init = self._looped_latents(beat, width, request)
             elif period is not None:
-                init, kept = self._own_loop(period.columns, prompts, settings, request.within(0.0, 0.1)), 1 - steadiness
-                init = repeated(init, width)
+                init = self._own_loop(period.columns, prompts, settings, request.within(0.0, 0.1), tempo)
+                init, kept = repeated(init, width), 1 - steadiness
                 noise = mixed_noise(self._noise(settings["seed"] ^ SHARED_NOISE, period.columns), noise, steadiness)
             canvas = self._canvas(noise, init, 1.0 if init is None else kept, *prompts, circular=loop)
             stretch = 1.0 if period is None or loop else period.stretch
@@ -559,10 +563,23 @@ class RiffusionPipeline:
                 self.checkpoint.shared_unet.ahead() if ahead else nullcontext():
             yield request
 
-    def _noise(self, seed: int, width: int) -> torch.Tensor:
-        """Noise (channels, rows, width), drawn on the CPU: a seed means the same on every device."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn((self.grid.channels, self.grid.rows, width), generator=generator)
+    def _noise(self, seed: int, width: int, bpm: float | None = None, circular: bool = False) -> torch.Tensor:
+        """Noise (channels, rows, width), drawn on the CPU: a seed means the same on every device.
+
+        With a tempo it repeats from beat to beat as far as the checkpoint recommends; a ``circular`` one holds whole
+        beats.
+        """
+        def drawn(seed: int, width: int) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(seed)
+            return torch.randn((self.grid.channels, self.grid.rows, width), generator=generator)
+
+        noise, share = drawn(seed, width), self.checkpoint.recommended.beat
+        if bpm is None or share == 0:
+            return noise
+        columns = 60 * self.params.sample_rate / (bpm * self.grid.scale * self.params.hop_length)
+        if circular:
+            columns = width / max(1, round(width / columns))
+        return beating_noise(drawn(seed ^ BEAT_NOISE, math.ceil(columns)), noise, columns, share)
 
     def _clip_noise(self, seed: int, width: int) -> torch.Tensor:
         """Noise (channels, rows, width) that is the same in every clip."""
@@ -594,7 +611,7 @@ class RiffusionPipeline:
         return period, max(self.grid.window, math.ceil((samples / column + 1) * period.stretch) + 1)
 
     def _own_loop(self, columns: int, prompts: tuple[torch.Tensor, torch.Tensor, float], settings: Mapping[str, Any],
-                  request: Request) -> torch.Tensor:
+                  request: Request, bpm: float | None) -> torch.Tensor:
         """Latents (1, channels, rows, columns) of a loop of the prompt, in fewer steps than what is painted over it.
 
         ``prompts`` are embeddings (tokens, width) of what to play and what to stay away from, and the guidance;
@@ -602,7 +619,8 @@ class RiffusionPipeline:
         """
         # One window sees most loops and where they begin again.
         starts = (0,) if columns <= self.grid.window - WRAP else None
-        canvas = self._canvas(self._noise(settings["seed"], columns), None, 1.0, *prompts, circular=True, starts=starts)
+        canvas = self._canvas(self._noise(settings["seed"], columns, bpm, circular=True), None, 1.0, *prompts,
+                              circular=True, starts=starts)
         return denoise(self.checkpoint, canvas, self.grid.window, settings["scheduler"],
                        math.ceil(LOOP_STEPS * settings["steps"]), settings["seed"],
                        lambda step, steps: request.report(step / steps, "Finding a beat"), request.cancel)

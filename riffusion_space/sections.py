@@ -137,6 +137,7 @@ class SectionPainter:
     def _loop(self, prompts: tuple[torch.Tensor, torch.Tensor, float], seed: int, request: Request) -> torch.Tensor:
         """The picture of a section's loop, uint8 (bands, columns), which begins with a beat."""
         pipe = self.pipe
-        latents = pipe._own_loop(self.period.columns, prompts, {**self.settings, "seed": seed}, request)
+        latents = pipe._own_loop(self.period.columns, prompts, {**self.settings, "seed": seed}, request,
+                                 self.piece.bpm)
         beats = round(self.loop_s * self.piece.bpm / 60)
         return on_the_beat(decode_circular(latents, pipe.checkpoint, pipe.grid)[0], beats)

@@ -20,6 +20,7 @@ from riffusion_space.tempo import bar_s, steady_beat
 
 # What repeats has noise of its own: with that of the piece, whose first columns it is, the variance there would be two.
 SHARED_NOISE = 0x2545F491
+BEAT_NOISE = 0x6A09E667
 LOOP_STEPS = 0.6  # of those of a piece: a loop is there to be painted over
 WRAP = 4  # latent columns of a loop's beginning that one window has to see after its end
 _LONGEST_BARS_S = 12.0  # of a sound that goes on
@@ -69,6 +70,17 @@ def repeated(part: torch.Tensor, width: int) -> torch.Tensor:
 def mixed_noise(shared: torch.Tensor, free: torch.Tensor, steadiness: float) -> torch.Tensor:
     """Noise of variance 1 that repeats ``shared`` (..., n) to a share, and is ``free`` (..., W) for the rest."""
     return steadiness**0.5 * repeated(shared, free.shape[-1]) + (1 - steadiness) ** 0.5 * free
+
+
+def beating_noise(beat: torch.Tensor, free: torch.Tensor, columns: float, share: float) -> torch.Tensor:
+    """Noise of variance 1 that is ``beat`` (..., at least ``columns``) to a share, again after each ``columns``, which
+    need not be whole; and ``free`` (..., W) for the rest.
+
+    A model that hears of a tempo in words alone comes near it; what it paints is laid out as its noise is, and noise
+    with a beat holds it to that one.
+    """
+    since = (torch.arange(free.shape[-1], dtype=torch.float64) + 1e-6) % columns
+    return share**0.5 * beat[..., since.long()] + (1 - share) ** 0.5 * free
 
 
 def with_bars_again(wave: Waveform, added: int, at_end: bool, usual_s: float) -> np.ndarray:

@@ -315,7 +315,7 @@ def _with_loops(pipe: RiffusionPipeline, before: StreamState, state: StreamState
             made_of = json.dumps([prompt, period.columns, request.negative_prompt, prompts[2], settings, *model,
                                   dict(pipe.lora_weights)])
             if (loop := there.get(made_of)) is None:
-                latents = pipe._own_loop(period.columns, prompts, settings, turn.within(0.0, 0.1)).cpu()
+                latents = pipe._own_loop(period.columns, prompts, settings, turn.within(0.0, 0.1), bpm).cpu()
                 loop = Loop(latents, None if bpm is None else round(bpm / period.stretch, 2), prompt, made_of)
             loops.append(loop)
     after = replace(state, loops=tuple(loops))

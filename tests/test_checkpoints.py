@@ -182,9 +182,9 @@ def test_a_folder_is_told_by_its_name_alone(copied: Path) -> None:
 
 def test_a_checkpoint_recommends_its_settings(copied: Path) -> None:
     path = copied / "riffusion.json"
-    path.write_text('{"steps": 20, "guidance": 4, "scheduler": "unipc", "guided": 0.6, "trained_on": "bells"}')
+    path.write_text('{"steps": 20, "guidance": 4, "scheduler": "unipc", "guided": 0.6, "beat": 0.3, "new": "bells"}')
     loaded = load(str(copied), "cpu")
-    assert loaded.recommended == Recommended(steps=20, guidance=4, scheduler="unipc", guided=0.6)
+    assert loaded.recommended == Recommended(steps=20, guidance=4, scheduler="unipc", guided=0.6, beat=0.3)
     assert loaded.vocabulary == Vocabulary()
     for entry in (
         '"steps": 0',
@@ -192,6 +192,7 @@ def test_a_checkpoint_recommends_its_settings(copied: Path) -> None:
         '"guidance": -1',
         '"guidance": NaN',
         '"guided": 1.5',
+        '"beat": true',
         '"scheduler": 3',
         '"scheduler": "ddpm"',
         '"steps"',

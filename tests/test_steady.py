@@ -1,9 +1,13 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from riffusion_space import Waveform, pipeline
-from riffusion_space.steady import closed_period, mixed_noise, open_period, repeated, with_bars_again
+from riffusion_space.checkpoints import Recommended
+from riffusion_space.steady import beating_noise, closed_period, mixed_noise, open_period, repeated, with_bars_again
 from riffusion_space.tempo import steady_beat
 
 COLUMN_S = 0.08
@@ -31,6 +35,42 @@ def test_mixed_noise_keeps_its_variance_and_repeats_in_part():
     a, b = mixed[..., :50].flatten(), mixed[..., 50:100].flatten()
     assert torch.corrcoef(torch.stack([a, b]))[0, 1] == pytest.approx(0.4, abs=0.03)
     assert torch.equal(mixed_noise(shared, free, 1.0), repeated(shared, 400))
+
+
+@pytest.mark.parametrize(("columns", "width"), [(5.6, 64), (8.0, 64), (6.25, 50)])
+def test_beating_noise_keeps_its_variance_and_repeats_at_each_beat(columns, width):
+    generator = torch.Generator().manual_seed(0)
+    beat, free = (torch.randn(8, 512, size, generator=generator) for size in (math.ceil(columns), width))
+    noise = beating_noise(beat, free, columns, 0.3)
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    alike = torch.corrcoef(noise.permute(2, 0, 1).flatten(1))
+    phases = [math.floor((column + 1e-6) % columns) for column in range(width)]
+    for a in range(width):
+        for b in range(a):
+            assert alike[a, b] == pytest.approx(0.3 if phases[a] == phases[b] else 0.0, abs=0.08)
+
+
+def test_a_named_tempo_is_in_the_noise_where_the_checkpoint_recommends_it(tiny_pipe, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline, "denoise", lambda checkpoint, canvas, *rest: seen.append(canvas.noise[0])
+                        or canvas.noise)
+    beating = pipeline.RiffusionPipeline(replace(tiny_pipe.checkpoint, recommended=Recommended(beat=0.5)))
+
+    def noise(pipe, prompt, **arguments):
+        seen.clear()
+        pipe.text2audio(prompt, **arguments, **FAST)
+        return seen[-1]
+
+    plain = noise(tiny_pipe, "rain, 120 bpm")
+    assert torch.equal(plain, noise(beating, "rain")) and torch.equal(plain, noise(tiny_pipe, "rain", bpm=120))
+    named = noise(beating, "rain, 120 bpm")  # half a second is 6.25 columns: the fifth beat begins at a whole one
+    for found in (named, noise(beating, "rain", bpm=120)):
+        assert torch.corrcoef(torch.stack([found[..., :25].flatten(), found[..., 25:50].flatten()]))[0, 1] == (
+            pytest.approx(0.5, abs=0.05))
+    loop = noise(beating, "rain", bpm=121, bars=2, loop=True)
+    eighth = loop.shape[-1] / 8
+    alike = torch.corrcoef(torch.stack([loop[..., 0].flatten(), loop[..., math.ceil(eighth)].flatten()]))[0, 1]
+    assert alike > 0.3  # beats divide the loop
 
 
 def test_full_steadiness_repeats_the_bars_at_the_tempo_asked_for(tiny_pipe):

@@ -53,39 +53,36 @@ def _renderer() -> Renderer:  # one a process: its sound fonts take seconds to l
     return Renderer()
 
 
-def play(seeds: range, known: frozenset[str] | None = None, analysed: bool = True
-         ) -> tuple[list[Piece], list[np.ndarray]]:
-    """Compose and render the pieces that ``seeds`` name, unless not all of their sounds are ``known``.
+def play(seeds: range, analysed: bool = True) -> tuple[list[Piece], list[np.ndarray]]:
+    """Compose and render the pieces that ``seeds`` name; needs a sound font (see render.py).
 
-    Needs a sound font (see render.py). Returns the pieces without their notes, and of each what ``analyse`` gives, or
+    Returns the pieces without their notes, and of each what ``analyse`` gives, or
     else the sound, float32 (1, CLIP_SAMPLES).
     """
     pieces, clips = [], []
     for seed in seeds:
         piece = compose(seed, CLIP_SAMPLES / PARAMS.sample_rate)
-        if known is None or piece.sounds <= known:
-            sound = _renderer().render(piece, CLIP_SAMPLES, seed).mean(0, keepdims=True)
-            clips.append(analyse(sound) if analysed else sound)
-            pieces.append(dataclasses.replace(piece, tracks=()))
+        sound = _renderer().render(piece, CLIP_SAMPLES, seed).mean(0, keepdims=True)
+        clips.append(analyse(sound) if analysed else sound)
+        pieces.append(dataclasses.replace(piece, tracks=()))
     return pieces, clips
 
 
-def _play(task: tuple[range, frozenset[str] | None, bool]) -> tuple[int, list[Piece], list[np.ndarray]]:
+def _play(task: tuple[range, bool]) -> tuple[int, list[Piece], list[np.ndarray]]:
     torch.set_num_threads(1)
     return task[0].start, *play(*task)
 
 
 def write_corpus(folder: Path, clips: int, workers: int, first_seed: int = HELD_OUT_SEEDS,
-                 known: frozenset[str] | None = None, device: torch.device | None = None) -> None:
+                 device: torch.device | None = None) -> None:
     """Write the shards of ``clips`` clips (rounded up to whole shards) that are not in ``folder`` yet.
 
-    With ``known``, shards are smaller by the pieces of other sounds and genres.
     ``device``: the GPU that analyses what the processes play; without one, they do that themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     starts = [start for start in range(first_seed, first_seed + clips, SHARD_CLIPS)
               if not (folder / f"shard_{start:07d}.npy").exists()]
-    tasks = [(range(start, start + SHARD_CLIPS), known, device is None) for start in starts]
+    tasks = [(range(start, start + SHARD_CLIPS), device is None) for start in starts]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for done, (start, pieces, played) in enumerate(pool.imap_unordered(_play, tasks), 1):
             path = folder / f"shard_{start:07d}.npy"
@@ -114,13 +111,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/corpus"), help="folder of the shards")
     parser.add_argument("--clips", type=int, default=6000, help="how many clips of 5.11 s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--known-to", type=Path, metavar="CHECKPOINT",
-                        help="a checkpoint's folder: leave out the sounds and genres that it was not taught")
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else None,
                         help="the GPU that analyses, if any")
     args = parser.parse_args()
-    write_corpus(args.out, args.clips, args.workers, known=args.known_to and vocabulary(args.known_to),
-                 device=args.device)
+    write_corpus(args.out, args.clips, args.workers, device=args.device)
 
 
 if __name__ == "__main__":

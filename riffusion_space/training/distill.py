@@ -5,7 +5,6 @@ length has to aim at to land where the teacher lands: Salimans and Ho, "Progress
 Diffusion Models", 2022; of a guided teacher, Meng et al., "On Distillation of Guided Diffusion Models", 2023. First the
 guided model teaches a student of 8 steps, then that one a student of 4:
 
-    python -m riffusion_space.training.corpus --out data/known --clips 6000 --known-to assets/riffusion-mini
     python -m riffusion_space.training.distill --out data/distilled-8 --target 8 --steps 800
     python -m riffusion_space.training.distill --out data/distilled-4 --target 4 --steps 800 --teacher data/distilled-8
 """
@@ -208,7 +207,7 @@ def _scheduler(checkpoint: Path) -> SchedulerMixin:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Distil a checkpoint's diffusion model into one of few steps.")
-    parser.add_argument("--corpus", type=Path, default=Path("data/known"))
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--checkpoint", type=Path, default=Path("assets/riffusion-mini"))
     parser.add_argument("--teacher", type=Path, help="the folder of a student of twice as many steps, to halve them")
     parser.add_argument("--out", type=Path, required=True)

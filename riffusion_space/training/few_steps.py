@@ -77,7 +77,8 @@ def write(student_folder: Path, checkpoint: Path, megabytes: float) -> float:
     save_file(tensors, checkpoint / FEW_STEPS_FILE, metadata={"format": "pt"})
     own = json.loads((checkpoint / "riffusion.json").read_text(encoding="utf-8"))
     steps = json.loads((student_folder / STEPS_FILE).read_text())
-    own["few_steps"] = {"steps": steps, "guidance": 1.0, "scheduler": "ddim", "negative_guidance": NEGATIVE_GUIDANCE}
+    own["few_steps"] = {"steps": steps, "guidance": 1.0, "scheduler": "ddim", "negative_guidance": NEGATIVE_GUIDANCE,
+                        "beat": own.get("beat", 0.0)}
     (checkpoint / "riffusion.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
     return held / max(sum(change.square().sum().item() for change in changes.values()), 1e-12)
 
