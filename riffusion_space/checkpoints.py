@@ -57,35 +57,26 @@ class Recommended:
     """Settings that suit a checkpoint; a checkpoint's own stand in its `riffusion.json`.
 
     The defaults are those of the 2022 checkpoint. `steps` is at least 1, `guidance` the scale of
-    classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. A model whose
-    guidance is distilled into it is recommended a guidance of 1, at which a negative prompt would not be heard:
-    `negative_guidance` takes its place where there is one. `guided` is the part of a request's steps, from its
-    first on, that are guided at all. `beat` is the share of the noise, 0 to 1, that repeats from beat to beat where a
-    tempo is named. ValueError otherwise.
+    classifier-free guidance (0 or more), `scheduler` one of the pipeline's scheduler names. `guided` is the part of
+    a request's steps, from its first on, that are guided at all. `beat` is the share of the noise, 0 to 1, that
+    repeats from beat to beat where a tempo is named. ValueError otherwise.
     """
 
     steps: int = 30
     guidance: float = 7.0
     scheduler: str = "dpm++"
-    negative_guidance: float | None = None
     guided: float = 1.0
     beat: float = 0.0
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 1:
             raise ValueError(f"Expected recommended steps of 1 or more, got {self.steps!r}.")
-        for guidance in (self.guidance, 1 if self.negative_guidance is None else self.negative_guidance):
-            if type(guidance) not in (int, float) or not 0 <= guidance < math.inf:
-                raise ValueError(f"Expected a recommended guidance of 0 or more, got {guidance!r}.")
+        if type(self.guidance) not in (int, float) or not 0 <= self.guidance < math.inf:
+            raise ValueError(f"Expected a recommended guidance of 0 or more, got {self.guidance!r}.")
         for what, share in (("guided part of the steps", self.guided), ("repeating share of the noise", self.beat)):
             if type(share) not in (int, float) or not 0 <= share <= 1:
                 raise ValueError(f"Expected a {what} from 0 to 1, got {share!r}.")
         check_scheduler(self.scheduler)
-
-    def guidance_for(self, negative_prompt: str) -> float:
-        """The guidance that suits a request with or without a negative prompt."""
-        return self.negative_guidance if self.negative_guidance is not None and negative_prompt.strip() \
-            else self.guidance
 
 
 @dataclass(frozen=True)

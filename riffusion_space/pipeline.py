@@ -535,7 +535,7 @@ class RiffusionPipeline:
         settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in arguments.items()}
         for name, value in (("seed", secrets.randbelow(MAX_SEED + 1)),
                             ("steps", min(recommended.steps, self.config.max_steps)),
-                            ("guidance", recommended.guidance_for(settings["negative_prompt"])),
+                            ("guidance", recommended.guidance),
                             ("scheduler", recommended.scheduler)):
             if settings[name] is None:
                 settings[name] = value

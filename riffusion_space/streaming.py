@@ -388,7 +388,7 @@ def _prompts(pipe: RiffusionPipeline, blend: Mapping[str, float],
     if not any(text.strip() for text in (*prompts, request.negative_prompt)):
         guidance = 1.0  # towards nothing, away from nothing: the same, in half the time
     elif guidance is None:
-        guidance = pipe.checkpoint.recommended.guidance_for(request.negative_prompt)
+        guidance = pipe.checkpoint.recommended.guidance
     return (shares[:, None, None] * embedded[:-1]).sum(0), embedded[-1], float(guidance)
 
 

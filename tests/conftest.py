@@ -99,7 +99,7 @@ def shards(tmp_path_factory):
     """Twelve rendered clips in the corpus's format."""
     folder = tmp_path_factory.mktemp("corpus")
     first = corpus.HELD_OUT_SEEDS
-    corpus.write_shard(folder / f"shard_{first}.npy", *corpus.play(range(first, first + 12)))
+    corpus.write_shard(folder / f"shard_{first:07d}.npy", *corpus.play(range(first, first + 12)))
     return folder
 
 

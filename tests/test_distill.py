@@ -11,7 +11,7 @@ from conftest import CPU
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from riffusion_space.checkpoints import CheckpointError, Recommended, load
-from riffusion_space.training import distill, few_steps
+from riffusion_space.training import distill, export, few_steps
 from riffusion_space.training.distill import Times, guided_target, halved_target
 from riffusion_space.weights import FEW_STEPS_FILE
 
@@ -110,9 +110,8 @@ def test_a_teacher_of_other_steps_is_refused(distilled):
 def test_a_checkpoint_paints_in_few_steps_unless_told_otherwise(distilled):
     folder = str(distilled / "checkpoint")
     few, many = load(folder, "cpu"), load(folder, "cpu", few_steps=False)
-    assert few.recommended == Recommended(4, 1.0, "ddim", few_steps.NEGATIVE_GUIDANCE)
-    assert (few.recommended.guidance_for(""), few.recommended.guidance_for("drums")) == (1.0, 2.0)
-    assert many.recommended.steps == 10 and many.recommended.guidance_for("drums") == many.recommended.guidance
+    assert few.recommended == Recommended(4, few_steps.GUIDANCE, "ddim", few_steps.GUIDED, many.recommended.beat)
+    assert many.recommended == Recommended(**export.RECOMMENDED)
     assert few.revision != many.revision
     student = few_steps.UNet2DConditionModel.from_pretrained(distilled / "4" / "unet", dtype=torch.float32)
     name = "mid_block.resnets.0.conv1"

@@ -255,14 +255,14 @@ WATCH = """() => {
 
 def test_picture_appears_while_it_is_painted(page):
     page.get_by_role("button", name="Settings ▼", exact=True).click()
-    page.get_by_label("Steps").fill("40")
+    page.get_by_label("Steps").fill("100")
     page.get_by_label("Prompt", exact=True).fill("church bells")
     page.evaluate(WATCH)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator(".card")).to_have_count(1)
     sketches, texts = page.evaluate("[[...new Set(window.seen.sketches)], [...new Set(window.seen.texts)]]")
     assert len(sketches) > 1 and all(sketch.startswith("data:image/png") for sketch in sketches)
-    assert any(re.search(r"Step \d+ of 40 · \d+ s left", text) for text in texts), texts
+    assert any(re.search(r"Step \d+ of 100 · \d+ s left", text) for text in texts), texts
     expect(page.get_by_alt_text("The picture so far")).to_have_count(0)
 
 

@@ -21,6 +21,7 @@ from mcp.types import CallToolResult, Tool
 from test_schema import CONVERSIONS, STREAM, TASKS
 
 from riffusion_space.audio import write_audio
+from riffusion_space.checkpoints import EMBEDDED_DIR
 from riffusion_space.ui.tools import described
 
 QUICK = {"steps": 2, "guidance": 1}
@@ -126,7 +127,8 @@ def test_tells_progress_in_words_and_null_is_left_out(server):
     sound, _, settings = texts(talk(server, conversation))
     assert heard(sound) == (44_100, 1)
     assert "45% Step 1 of 2" in told
-    assert json.loads(settings)["scheduler"] == "dpm++"
+    own = json.loads((EMBEDDED_DIR / "riffusion.json").read_text())
+    assert json.loads(settings)["scheduler"] == own["few_steps"]["scheduler"]
 
 
 def test_restyles_an_upload_and_its_own_result(server, tmp_path):
