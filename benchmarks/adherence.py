@@ -142,15 +142,18 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="embedded")
     parser.add_argument("--seeds", type=int, default=2, help="clips generated a class; at least 2")
     parser.add_argument("--steps", type=int, help="denoising steps, if not those recommended")
-    parser.add_argument("--guided", type=float, help="the part of the steps that is guided, if not that recommended")
+    own = ("guidance", "guided", "beat")
+    parser.add_argument("--guidance", type=float, help="if not that recommended; likewise:")
+    parser.add_argument("--guided", type=float, help="the part of the steps that is guided")
+    parser.add_argument("--beat", type=float, help="the share of the noise that repeats from beat to beat")
     parser.add_argument("--undistilled", action="store_true", help="leave out the LoRA for few steps")
     args = parser.parse_args()
     judge = judges.load()
     pipe = RiffusionPipeline.from_pretrained(args.checkpoint, few_steps=not args.undistilled)
     recommended = pipe.checkpoint.recommended
-    if args.guided is not None:
-        recommended = replace(recommended, guided=args.guided)
-        pipe = RiffusionPipeline(replace(pipe.checkpoint, recommended=recommended))
+    asked = {setting: value for setting in own if (value := getattr(args, setting)) is not None}
+    recommended = replace(recommended, **asked)
+    pipe = RiffusionPipeline(replace(pipe.checkpoint, recommended=recommended))
     steps = args.steps or recommended.steps
     instruments, genres = known_classes(pipe)
     kinds, known = (instruments, genres), [*instruments, *genres]
@@ -161,13 +164,13 @@ def main() -> None:
     trip = np.concatenate([decode_latents(encode_pixels(part, pipe.checkpoint, pipe.grid), pipe.checkpoint, pipe.grid,
                                           512).numpy() for part in torch.from_numpy(real[few]).split(8)])
     print("real clips rendered, encoded and decoded", file=sys.stderr)
-    made, asked = generated_clips(pipe, known, range(args.seeds), steps)
+    made, made_of = generated_clips(pipe, known, range(args.seeds), steps)
     tempos = [tempo_is(pipe.text2audio(f"{CLASSES[index].name}, {bpm} bpm", seed=number, steps=steps).audio, bpm)
               for number, (index, bpm) in enumerate(tempo_prompts(genres))]
 
     hits = {"real held-out clips": (right(judge, real, truth, kinds), truth),
             "the same through the autoencoder": (right(judge, trip, truth[few], kinds), truth[few]),
-            "generated clips": (right(judge, made, asked, kinds), asked)}
+            "generated clips": (right(judge, made, made_of, kinds), made_of)}
     tempo = {"real held-out clips": f"{tempo_of_real(genres):.0%}", "generated clips": f"{np.mean(tempos):.0%}"}
     # As many real clips of each class as were generated, twice.
     heard = judge.embed(real)
@@ -177,7 +180,8 @@ def main() -> None:
 
     lines = [
         f"Checkpoint `{pipe.checkpoint.name}`, revision `{pipe.checkpoint.revision[:12]}`, {steps} steps, "
-        f"guidance {recommended.guidance:g} in {recommended.guided:.0%} of them, {recommended.scheduler}; "
+        f"guidance {recommended.guidance:g} in {recommended.guided:.0%} of them, {recommended.scheduler}, beat "
+        f"{recommended.beat:g}; "
         f"{args.seeds} seeds a class.", "",
         f"| clips | instrument top-1 ({len(instruments)} classes) | genre top-1 ({len(genres)} classes) | tempo |",
         "|---|---|---|---|", f"| chance | {1 / len(instruments):.1%} | {1 / len(genres):.1%} | |",
@@ -187,7 +191,7 @@ def main() -> None:
                      f"| {found[np.isin(labels, genres)].mean():.1%} | {tempo.get(name, '')} |")
     lines += ["", f"Fréchet distance to real clips: {apart:.1f}; between two sets of real clips: {among:.1f}; "
               f"ratio {apart / among:.1f}.",
-              f"Diversity over seeds: {spread(mine, asked) / spread(heard, truth):.0%} of that of real clips.", ""]
+              f"Diversity over seeds: {spread(mine, made_of) / spread(heard, truth):.0%} of that of real clips.", ""]
     by_class = defaultdict(list)
     found, labels = hits["generated clips"]
     for label in np.unique(labels):
@@ -200,8 +204,9 @@ def main() -> None:
               *heard_in_examples(judge, pipe, known, range(args.seeds), steps)]
     RESULTS.mkdir(exist_ok=True)
     name = "adherence" if args.checkpoint == "embedded" else f"adherence-{pipe.checkpoint.name.replace('/', '-')}"
-    name += f"-undistilled-{steps}" if args.undistilled else ""
-    name += f"-{steps}-guided-{args.guided:g}" if args.guided is not None else ""
+    name += "-undistilled" if args.undistilled else ""
+    name += f"-{steps}-steps" if args.steps else ""
+    name += "".join(f"-{setting}-{value:g}" for setting, value in asked.items())
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

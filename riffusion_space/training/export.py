@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS
 
-RECOMMENDED = {"steps": 10, "guidance": 4.0, "guided": 0.5, "scheduler": "dpm++", "beat": 0.25}
+RECOMMENDED = {"steps": 10, "guidance": 4.0, "guided": 0.5, "scheduler": "dpm++", "beat": 0.2}
 
 
 def export(data: Path, out: Path, vae: Path | None = None) -> None:

@@ -23,7 +23,7 @@ from riffusion_space.weights import FEW_STEPS_FILE
 
 # The student has the guidance in it, and still hears words better with a little more in its first steps, where what is
 # played is decided: benchmarks/adherence.py. A negative prompt is heard there, too.
-GUIDANCE, GUIDED = 2.5, 0.5
+GUIDANCE, GUIDED = 2.0, 0.5
 
 
 def low_rank(difference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
