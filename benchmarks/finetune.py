@@ -12,10 +12,13 @@ same spectrum, 1 for spectra without a common band. Clips of the instrument amon
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.training import metallophone
