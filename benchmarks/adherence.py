@@ -37,7 +37,7 @@ from riffusion_space.latents import decode_latents, encode_pixels
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.training.compose import compose_genre
 from riffusion_space.training.corpus import CLIP_SAMPLES, PARAMS
-from riffusion_space.training.render import Renderer
+from riffusion_space.training.render import renderer
 from riffusion_space.training.sounds import GENRES, INSTRUMENTS
 from riffusion_space.ui.text2audio import EXAMPLES
 
@@ -98,10 +98,10 @@ def tempo_prompts(genres: list[int]) -> list[tuple[int, int]]:
 
 def tempo_of_real(genres: list[int]) -> float:
     """How often librosa finds the tempo of real clips, each told what to look for as the generated ones are."""
-    renderer, hits = Renderer(), []
+    hits = []
     for number, (index, _) in enumerate(tempo_prompts(genres)):
         piece = compose_genre(random.Random(f"tempo {number}"), CLASSES[index], CLIP_SAMPLES / PARAMS.sample_rate)
-        hits.append(tempo_is(Waveform(renderer.render(piece, CLIP_SAMPLES, number), PARAMS.sample_rate), piece.bpm))
+        hits.append(tempo_is(Waveform(renderer().render(piece, CLIP_SAMPLES, number), PARAMS.sample_rate), piece.bpm))
     return float(np.mean(hits))
 
 
@@ -143,9 +143,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="clips generated a class; at least 2")
     parser.add_argument("--steps", type=int, help="denoising steps, if not those recommended")
     own = ("guidance", "guided", "beat")
-    parser.add_argument("--guidance", type=float, help="if not that recommended; likewise:")
-    parser.add_argument("--guided", type=float, help="the part of the steps that is guided")
-    parser.add_argument("--beat", type=float, help="the share of the noise that repeats from beat to beat")
+    parser.add_argument("--guidance", type=float, help="instead of that recommended")
+    parser.add_argument("--guided", type=float, help="the part of the steps that is guided, likewise")
+    parser.add_argument("--beat", type=float, help="the share of the noise that repeats, likewise")
     parser.add_argument("--undistilled", action="store_true", help="leave out the LoRA for few steps")
     args = parser.parse_args()
     judge = judges.load()

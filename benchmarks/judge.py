@@ -7,7 +7,6 @@ benchmarks/judge.safetensors; benchmarks/adherence.py listens with it. Needs sou
 from __future__ import annotations
 
 import argparse
-import functools
 import random
 import sys
 from multiprocessing import get_context
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from riffusion_space.training.compose import Piece, compose_ambience, compose_genre, compose_solo
 from riffusion_space.training.corpus import CLIP_SAMPLES, HELD_OUT_SEEDS, PARAMS, analyse
-from riffusion_space.training.render import Renderer
+from riffusion_space.training.render import renderer
 from riffusion_space.training.sounds import AMBIENCES, GENRES, INSTRUMENTS, Ambience, Genre, Instrument
 
 WEIGHTS = Path(__file__).resolve().parent / "judge.safetensors"
@@ -42,13 +41,10 @@ def piece_of(index: int, seed: int) -> Piece:
     return (compose_solo if isinstance(sound, Instrument) else compose_genre)(rng, sound, SECONDS)
 
 
-_renderer = functools.cache(Renderer)  # one a process: its sound fonts take seconds to load
-
-
 def _render_class(task: tuple[int, range]) -> np.ndarray:
     index, seeds = task
     torch.set_num_threads(1)
-    return np.stack([analyse(_renderer().render(piece_of(index, seed), CLIP_SAMPLES, seed)) for seed in seeds])
+    return np.stack([analyse(renderer().render(piece_of(index, seed), CLIP_SAMPLES, seed)) for seed in seeds])
 
 
 def real_clips(classes: list[int], seeds: range, workers: int = 2) -> tuple[np.ndarray, np.ndarray]:

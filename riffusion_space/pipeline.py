@@ -151,13 +151,13 @@ class RiffusionPipeline:
         with self._request(progress, cancel) as request:
             positive, negative = embed_prompts(self.checkpoint, [with_tempo(prompt, bpm, key), negative_prompt])
             prompts = (positive, negative, float(settings["guidance"]))
-            steady = steadiness > 0 and beat is None and columns > self.grid.window * self.grid.scale + 1
+            long = columns > self.grid.window * self.grid.scale + 1
+            steady = steadiness > 0 and beat is None and long
             tempo = bpm or named_bpm(prompt)
             period, width = self._period(samples, tempo, loop) if steady else (
                 None, self._loop_width(samples) if loop else self.grid.width(columns))
             init, kept = None, float(strength)
-            short = columns <= self.grid.window * self.grid.scale + 1
-            noise = self._noise(settings["seed"], width, tempo if short and beat is None else None, loop)
+            noise = self._noise(settings["seed"], width, None if long or beat is not None else tempo, loop)
             if beat is not None:
                 init = self._looped_latents(beat, width, request)
             elif period is not None:

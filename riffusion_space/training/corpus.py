@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import multiprocessing
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,9 +24,6 @@ from riffusion_space.training.compose import Piece, compose
 
 HELD_OUT_SEEDS = 100_000
 SHARD_CLIPS = 100
-if TYPE_CHECKING:
-    from riffusion_space.training.render import Renderer
-
 PARAMS = SpectrogramParams()
 CLIP_SAMPLES = PARAMS.samples_for_columns(CLIP_COLUMNS)
 
@@ -46,23 +41,18 @@ def vocabulary(checkpoint: Path) -> frozenset[str]:
     return frozenset(name for names in known.values() for name in names)
 
 
-@functools.cache
-def _renderer() -> Renderer:  # one a process: its sound fonts take seconds to load
-    from riffusion_space.training.render import Renderer
-
-    return Renderer()
-
-
 def play(seeds: range, analysed: bool = True) -> tuple[list[Piece], list[np.ndarray]]:
     """Compose and render the pieces that ``seeds`` name; needs a sound font (see render.py).
 
-    Returns the pieces without their notes, and of each what ``analyse`` gives, or
-    else the sound, float32 (1, CLIP_SAMPLES).
+    Returns the pieces without their notes, and of each what ``analyse`` gives, or else the sound, float32
+    (1, CLIP_SAMPLES).
     """
+    from riffusion_space.training.render import renderer
+
     pieces, clips = [], []
     for seed in seeds:
         piece = compose(seed, CLIP_SAMPLES / PARAMS.sample_rate)
-        sound = _renderer().render(piece, CLIP_SAMPLES, seed).mean(0, keepdims=True)
+        sound = renderer().render(piece, CLIP_SAMPLES, seed).mean(0, keepdims=True)
         clips.append(analyse(sound) if analysed else sound)
         pieces.append(dataclasses.replace(piece, tracks=()))
     return pieces, clips

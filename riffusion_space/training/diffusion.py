@@ -126,14 +126,14 @@ class Examples:
 
 def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: int, batch: int, rate: float,
           device: torch.device, start: Path | None = None, cropped: float = 0.8, minutes: float | None = None,
-          fused: bool = False) -> None:
+          compiled: bool = False) -> None:
     """Train to ``steps`` steps in all, resuming; writes the averaged weights to ``out/unet`` now and then.
 
     Args:
         start: the folder of a checkpoint whose UNet, of the shape of ``build_unet``, the first step begins from.
         cropped: for this share of the training, half a clip: timbre is learned at half the cost, rhythm is not.
         minutes: of training in all, instead of ``steps``.
-        fused: whether the UNet is compiled: a minute at first, then faster steps on a GPU.
+        compiled: whether the UNet is compiled: a minute at first, then faster steps on a GPU.
     """
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
     folder = latents_folder(corpus, vae)
@@ -154,7 +154,7 @@ def train(corpus: Path, vae_folder: Path, text_folder: Path, out: Path, steps: i
     model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     state = TrainingState(out, model, optimizer, decay=0.9985)
-    run = torch.compile(model, dynamic=False) if fused else model
+    run = torch.compile(model, dynamic=False) if compiled else model
     examples = Examples(tokenizer, device, f"diffusion {state.step}")
     examples.add(paths)
     generator = torch.Generator(device).manual_seed(state.step)

@@ -1,4 +1,4 @@
-"""Distil the diffusion model: as good in a few steps without a second, guiding pass as it was in twenty with one.
+"""Distil the diffusion model: in a few steps, with most of its guidance in them, what took twenty guided ones.
 
 The student learns, from a noisy clip at any time ``t`` of the schedule, the noiseless clip that one DDIM step of fixed
 length has to aim at to land where the teacher lands: Salimans and Ho, "Progressive Distillation for Fast Sampling of
@@ -116,11 +116,11 @@ def student_weights(student: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 
 def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path, target: int, steps: int, batch: int,
           rate: float, guidance: float, device: torch.device, cropped: float = 0.75, minutes: float | None = None,
-          fused: bool = False) -> None:
+          compiled: bool = False) -> None:
     """Train a student of ``target`` steps, resuming; writes its averaged weights to ``out/unet`` now and then.
 
     Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps. ``minutes``
-    of training replace ``steps``; ``cropped`` is the share of batches of half clips, and ``fused`` compiles, as in
+    of training replace ``steps``; ``cropped`` is the share of batches of half clips, and ``compiled`` is as in
     diffusion.py.
     """
     if teacher_folder is not None and json.loads((teacher_folder / STEPS_FILE).read_text()) != 2 * target:
@@ -147,7 +147,7 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
     optimizer = torch.optim.AdamW(moved, rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     state = TrainingState(out, student, optimizer, decay=0.995)
     (out / STEPS_FILE).write_text(json.dumps(target))
-    teach, learn = (torch.compile(model, dynamic=False) if fused else model for model in (teacher, student))
+    teach, learn = (torch.compile(model, dynamic=False) if compiled else model for model in (teacher, student))
     examples = Examples(tokenizer, device, f"distilling {target} {state.step}")
     examples.add(paths)
     generator = torch.Generator(device).manual_seed(state.step)
@@ -190,7 +190,6 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
         if state.step % 20 == 0:
             print(f"distilling step {state.step}: loss {sum(recent) / len(recent):.4f}, {state.seconds:.0f} s",
                   flush=True)
-        if state.step % 20 == 0:
             examples.add(encode_corpus(corpus, folder, vae, device, most=at_once))
         if state.step % saved_every == 0 or state.progress(steps, minutes) >= 1:
             state.save()

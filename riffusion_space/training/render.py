@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,6 +92,12 @@ class Renderer:
             sound = sound + level * behind
         sound = _mastered(_in_a_room(sound, rng), rng)
         return (sound * (0.891 / max(1e-6, np.abs(sound).max()))).astype(np.float32)
+
+
+@functools.cache
+def renderer() -> Renderer:
+    """The process's renderer."""
+    return Renderer()
 
 
 def _in_a_room(dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
