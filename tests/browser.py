@@ -85,7 +85,7 @@ def fill(page: Page, label: str, value: str) -> None:
     field = page.get_by_label(label, exact=True).locator("visible=true")
     for _ in range(10):
         field.fill(value)
-        page.wait_for_timeout(300)
+        page.evaluate("() => new Promise((done) => setTimeout(() => requestIdleCallback(done), 300))")
         if field.input_value() == value:
             return
     raise AssertionError(f"{label} does not keep {value}")

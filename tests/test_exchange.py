@@ -7,7 +7,7 @@ from pathlib import Path
 
 import app_server
 import pytest
-from browser import WAIT_MS, hurry, open_tab, result, upload
+from browser import WAIT_MS, fill, hurry, open_tab, result, upload
 from conftest import make_music
 from playwright.sync_api import Page, expect
 
@@ -255,7 +255,7 @@ WATCH = """() => {
 
 def test_picture_appears_while_it_is_painted(page):
     page.get_by_role("button", name="Settings ▼", exact=True).click()
-    page.get_by_label("Steps").fill("100")
+    fill(page, "Steps", "100")
     page.get_by_label("Prompt", exact=True).fill("church bells")
     page.evaluate(WATCH)
     page.get_by_role("button", name="Generate").click()

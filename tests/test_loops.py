@@ -10,6 +10,13 @@ from riffusion_space import read_audio
 from riffusion_space.seed_images import built_in
 from riffusion_space.ui.loops import hear_loop
 
+# The length of a sound in seconds, once the browser knows it, which may be after Play.
+LENGTH = """(audio) => new Promise((resolve) => {
+    const tell = () => resolve(audio.duration);
+    if (audio.readyState >= HTMLMediaElement.HAVE_METADATA) tell();
+    else audio.addEventListener("loadedmetadata", tell);
+})"""
+
 
 def test_a_loop_is_decoded_once(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
@@ -34,7 +41,7 @@ def test_choosing_a_loop_brings_a_player(page, tab):
     expect(player.locator(".tempo")).to_have_text("140.625 bpm")
     player.get_by_role("button", name="Play").click()
     expect(player.get_by_role("button", name="Pause")).to_be_visible()
-    assert player.locator("audio").evaluate("(audio) => audio.duration") == pytest.approx(5.11, abs=0.01)
+    assert player.locator("audio").evaluate(LENGTH) == pytest.approx(5.11, abs=0.01)
     field = page.get_by_label("Built in").locator("visible=true")
     assert built_in()[1].name in field.input_value()
     field.click()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from browser import WAIT_MS, open_tab, result
+from browser import WAIT_MS, fill, open_tab, result
 from playwright.sync_api import Page, expect
 
 
-def fill(page: Page, label: str, value: str) -> None:
+def edit(page: Page, label: str, value: str) -> None:
     page.locator(".editor").get_by_label(label, exact=True).fill(value)
 
 
@@ -17,9 +17,8 @@ def sections(page):
     """Two sections of a bar, a second each, of two steps and without loops."""
     open_tab(page, "Sections")
     page.get_by_role("button", name="Settings ▼", exact=True).click()
-    page.wait_for_timeout(300)  # Gradio shows the fields, then sets them
-    page.get_by_label("Steps").fill("2")
-    page.get_by_label("Guidance", exact=True).fill("1")
+    fill(page, "Steps", "2")
+    fill(page, "Guidance", "1")
     page.get_by_role("button", name="Advanced").locator("visible=true").click()
     page.get_by_label("number input for Steadiness").locator("visible=true").fill("0")
     blocks = page.locator(".blocks .block")
@@ -27,8 +26,8 @@ def sections(page):
         page.get_by_role("button", name="Remove").click()
     for index in range(2):
         blocks.nth(index).click()
-        fill(page, "Bars", "1")
-        fill(page, "What it plays", ("harp", "funk")[index])
+        edit(page, "Bars", "1")
+        edit(page, "What it plays", ("harp", "funk")[index])
     page.get_by_label("Tempo", exact=True).locator("visible=true").fill("240")
     expect(page.locator(".total")).to_have_text("2 bars · 2.0 s")
     return page
@@ -60,7 +59,7 @@ def test_blocks_are_moved_added_and_removed_on_a_phone(phone):
     blocks.nth(0).click()
     phone.get_by_role("button", name="Move the section to the right").click()
     expect(names).to_have_text(["verse", "intro", "build", "drop", "outro"])
-    fill(phone, "Section", "bridge")
+    edit(phone, "Section", "bridge")
     phone.get_by_role("button", name="Add a section").click()
     expect(names).to_have_text(["verse", "bridge", "bridge", "build", "drop", "outro"])
     phone.get_by_role("button", name="Remove").click()
