@@ -1,7 +1,7 @@
 """How fast a request is and where its time goes, how fast the app starts, and what it takes of disk and memory.
 
 ``python benchmarks/speed.py`` prints the tables and writes benchmarks/results/speed.md. What is compared with the plain
-path (diffusers' own decoder) takes turns with it in one run.
+path (diffusers' own decoder, float32) takes turns with it in one run.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from running_app import ROOT, running_app
 
-from riffusion_space.checkpoints import load
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.profiling import machine, report
 
+PROMPTS = ("church bells", "jazz piano", "techno, 130 bpm", "funk bassline with a jazzy saxophone solo", "rain", "harp")
 RESULTS = ROOT / "benchmarks" / "results" / "speed.md"
 
 
@@ -86,18 +87,32 @@ def _memory(pid: int) -> dict[str, str]:
 
 
 def beside_plain(repeats: int) -> list[str]:
-    """The decoder as it is run beside diffusers' own, and a kept embedding beside a new one."""
-    checkpoint = load("embedded", "cpu")
-    latents = torch.randn(1, checkpoint.vae.config.latent_channels, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        def plain() -> torch.Tensor:
-            return checkpoint.vae.decode(latents).sample.mean(1)
+    """diffusers' decoder, and requests in float32, beside what is run here: seconds, and how far pixels are apart."""
+    plain, usual = (RiffusionPipeline.from_pretrained("embedded", "cpu", dtype) for dtype in (torch.float32, None))
+    kind = str(usual.checkpoint.dtype).removeprefix("torch.")
+    channels = plain.checkpoint.vae.config.latent_channels
+    latents = torch.randn(1, channels, 64, 64, generator=torch.Generator().manual_seed(0))
 
-        slow, fast = take_turns([plain, lambda: checkpoint.decoder(latents)], repeats)
-        apart = (plain() - checkpoint.decoder(latents)).abs().max().item() * 127.5
-    return ["| | diffusers, s | as it is run, s | times as fast | largest difference of a pixel, of 255 |",
+    @torch.inference_mode()
+    def decoded() -> torch.Tensor:
+        return plain.checkpoint.vae.decode(latents).sample.mean(1)
+
+    decoders = [lambda pipe=pipe: pipe.checkpoint.decoder(latents.to(pipe.checkpoint.dtype))
+                for pipe in (plain, usual)]
+    rows = []
+    for name, slow, fast in (("decoder in float32: diffusers', this one", decoded, decoders[0]),
+                             (f"decoder: diffusers' in float32, this one in {kind}", decoded, decoders[1])):
+        apart = ((slow().clamp(-1, 1) - fast().clamp(-1, 1)).abs() * 127.5).numpy()
+        rows.append((name, *take_turns([slow, fast], repeats), apart))
+    works = [lambda pipe=pipe: [pipe.text2audio(prompt, seed=7) for prompt in PROMPTS] for pipe in (plain, usual)]
+    apart = np.stack([np.abs(np.subtract(*(np.asarray(clip.image, float) for clip in clips)))
+                      for clips in zip(*(work() for work in works))])
+    rows.append((f"a request of 5.11 s: in float32, in {kind}",
+                 *(seconds / len(PROMPTS) for seconds in take_turns(works, 3)), apart))
+    return ["| | plain, s | as it is run, s | times as fast | pixels are apart, of 255: mean, most |",
             "|---|---:|---:|---:|---:|",
-            f"| decoder, 512 x 512 pixels | {slow:.3f} | {fast:.3f} | {slow / fast:.2f} | {apart:.3f} |"]
+            *(f"| {name} | {slow:.3f} | {fast:.3f} | {slow / fast:.2f} | {apart.mean():.3f}, {apart.max():.3g} |"
+              for name, slow, fast, apart in rows)]
 
 
 def take_turns(works: list[Callable[[], object]], repeats: int) -> list[float]:

@@ -100,7 +100,8 @@ class Checkpoint:
 
     `name` is `embedded`, `owner/model@revision` or the folder's name; `reason` one sentence on which checkpoint
     plays and why. `scheduler` carries the checkpoint's noise schedule: pipelines build their own from its
-    config. `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`. `loras` are
+    config. `dtype` is that of the UNet's and the autoencoder's weights; the text encoder's are float32 on a CPU.
+    `revision` identifies the weights: the commit on the Hub, for a folder the `fingerprint`. `loras` are
     laid over the weights; pipelines that share a checkpoint share them. `low_memory` trades speed for a GPU of
     4 GB: few pictures at once, and the text encoder on the CPU.
     """
@@ -175,7 +176,7 @@ def load(
     Args:
         name: `auto`, `embedded`, a folder, or a Hub id with an optional `@revision`.
         device: where the models go; None takes CUDA, then Apple's MPS, then the CPU.
-        dtype: type of the weights; None takes float16 on CUDA and float32 elsewhere.
+        dtype: type of the weights; None takes what suits the device (``usual_dtype``).
         progress: called with a fraction and a text; the fraction runs from 0 to 1 for the download, when
             there is one, and once more for the loading.
         few_steps: whether a checkpoint that brings a LoRA for it (`few_steps.safetensors`) is to paint in few
@@ -190,8 +191,7 @@ def load(
     import torch
 
     device = _usable_device(device)
-    if dtype is None:
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = dtype or usual_dtype(device)
     was_chosen = name == "auto"
     name, reason = choose(name, device)
     on_hub = False
@@ -214,7 +214,7 @@ def load(
             reason = f"The embedded checkpoint plays because {HUB_ID} cannot be had. {error}"
     try:
         with torch.inference_mode(False):  # weights that were made inside of it have no versions
-            parts = _load_parts(folder, name, device, dtype, progress, few_steps)
+            parts = _load_parts(folder, name, device, dtype, progress, few_steps, low_memory)
     except DamagedFile as damage:
         if not on_hub:
             raise
@@ -223,10 +223,22 @@ def load(
             f"The cached {damage.path.relative_to(folder).as_posix()} of {name} was truncated or damaged and "
             "has been removed: start again to download it anew."
         ) from damage
-    if low_memory:
-        parts["text_encoder"].to("cpu", torch.float32)
     revision = folder.name if on_hub else fingerprint(folder, few_steps)
     return Checkpoint(name, reason, **parts, device=device, dtype=dtype, revision=revision, low_memory=low_memory)
+
+
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """What a checkpoint is computed in on a device, where nothing else is asked for.
+
+    float16 on CUDA. On a CPU with instructions for it (AVX512-BF16, AMX) bfloat16, which is faster for pictures
+    that are the same to the eye and the ear: benchmarks/speed.py says by how much. Else float32.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.float16
+    found = torch.cpu.get_capabilities() if device.type == "cpu" and torch.backends.mkldnn.is_available() else {}
+    return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else torch.float32
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:
@@ -244,24 +256,31 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
 
 
 def _load_parts(
-    folder: Path, name: str, device: torch.device, dtype: torch.dtype, progress: Progress | None, few_steps: bool
+    folder: Path, name: str, device: torch.device, dtype: torch.dtype, progress: Progress | None, few_steps: bool,
+    low_memory: bool,
 ) -> dict[str, Any]:
     """What a folder holds, by the names of Checkpoint's fields."""
+    import torch
     from diffusers import DPMSolverMultistepScheduler
 
     files = needed_files(list_files(folder), name)
     configs = {file: read_json(folder / file) for file in files if file.endswith(".json")}
-    own = _read_own(folder / "riffusion.json", few_steps and FEW_STEPS_FILE in files)
+    few_steps = few_steps and FEW_STEPS_FILE in files
+    own = _read_own(folder / "riffusion.json", few_steps)
     models = {model: _empty_model(model, configs[f"{model}/config.json"], name) for model in MODELS}
     tokenizer = _read_tokenizer(folder / "tokenizer")
     _check_fit(tokenizer, **models, name=name)
+    text_device = torch.device("cpu") if low_memory else device
     for count, (model, module) in enumerate(models.items()):
         if progress:
             progress(count / len(models), f"Loading the {model.replace('_', ' ')}")
         complaint = f"The weights in {model} of {name} do not fit its config.json"
-        _fill(module, [folder / file for file in weight_files(files, model)], device, dtype, complaint)
-    if few_steps and FEW_STEPS_FILE in files:
+        own_dtype = torch.float32 if model == "text_encoder" and text_device.type == "cpu" else dtype
+        _fill(module, [folder / file for file in weight_files(files, model)], own_dtype, complaint)
+    if few_steps:
         _merge(folder / FEW_STEPS_FILE, models)
+    for model, module in models.items():
+        module.to(text_device if model == "text_encoder" else device).eval()
     _arrange(models["unet"])
     if progress:
         progress(1.0, f"Loaded {name}")
@@ -372,9 +391,7 @@ def _check_fit(
         )
 
 
-def _fill(
-    module: torch.nn.Module, files: list[Path], device: torch.device, dtype: torch.dtype, complaint: str
-) -> None:
+def _fill(module: torch.nn.Module, files: list[Path], dtype: torch.dtype, complaint: str) -> None:
     """Put the tensors of the files into an empty model, each in its place and none left over."""
     expected = module.state_dict()
     found: dict[str, torch.Tensor] = {}
@@ -394,7 +411,6 @@ def _fill(
     # A copy, so that the model no longer hangs on the files that the tensors are mapped from.
     placed = {name: found[name].to(dtype, copy=True) for name in expected}
     module.load_state_dict(placed, assign=True)
-    module.to(device).eval()
 
 
 def _arrange(unet: UNet2DConditionModel) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 # What comes with the code: beside the package in a clone, inside of it where it is installed.
 ASSETS = next(path for path in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if path.is_dir())
+DTYPES = ("float32", "float16", "bfloat16")
 BATCH_ON_GPU = 8  # requests denoised together unless it is said otherwise
 
 
@@ -18,12 +19,13 @@ BATCH_ON_GPU = 8  # requests denoised together unless it is said otherwise
 class Config:
     """What an operator may set; a field's variable is ``RIFFUSION_`` and its name in capitals.
 
-    Raises ValueError for a limit that leaves nothing to do.
+    Raises ValueError for a limit that leaves nothing to do, and for a type that is none.
     """
 
     checkpoint: str = "auto"  # "auto", "embedded", a Hub id with an optional @revision, or a folder
     lora: str = ""  # laid over the checkpoint at start: sources with optional weights, "bells:0.8, owner/model"
     device: str | None = None  # such as "cpu", "cuda:1"; None takes the best there is
+    dtype: str | None = None  # of the models' numbers, one of DTYPES; None takes what suits the device
     max_seconds: float = 180.0  # longest piece made or restyled
     max_clips: int = 24  # longest interpolation, in clips
     max_steps: int = 100  # denoising steps of one request
@@ -37,6 +39,8 @@ class Config:
     warm_up: bool = False  # play a clip that nobody hears at start, so that the first request finds all prepared
 
     def __post_init__(self) -> None:
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(f"expected RIFFUSION_DTYPE to be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         for field in fields(self):
             value = getattr(self, field.name)
             least = {"max_clips": 3, "batch": 0}.get(field.name, 1)  # a choice of how many clips

@@ -32,8 +32,10 @@ class PixelDecoder:
         self._turn = threading.Lock()  # one at a time: its pictures take more memory than all else of a request
         with torch.no_grad():
             last = decoder.conv_out
-            self._last = (last.weight.float().mean(0, keepdim=True).to(last.weight),
-                          last.bias.float().mean(0, keepdim=True).to(last.bias))
+            # bfloat16 has 8 bits for a number, as pixels have: the last one needs more.
+            dtype = torch.float32 if last.weight.dtype == torch.bfloat16 else last.weight.dtype
+            self._last = (last.weight.float().mean(0, keepdim=True).to(dtype),
+                          last.bias.float().mean(0, keepdim=True).to(dtype))
             on_cpu = last.weight.device.type == "cpu"
             self._transposed = {
                 block: transposed_weight(block.upsamplers[0].conv.weight) for block in decoder.up_blocks
@@ -55,7 +57,7 @@ class PixelDecoder:
         for block in decoder.up_blocks:
             hidden = self._up(block, hidden)
         hidden = decoder.conv_act(decoder.conv_norm_out(hidden))
-        return F.conv2d(hidden, *self._last, padding=1)[:, 0]
+        return F.conv2d(hidden.to(self._last[0].dtype), *self._last, padding=1)[:, 0]
 
     def _up(self, block: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         if not isinstance(block, UpDecoderBlock2D):  # one with attention is left as it is

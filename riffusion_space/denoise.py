@@ -193,7 +193,8 @@ def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tens
             pictures = torch.cat([pictures, pictures])
             prompts = torch.cat([canvas.negative[part.start : part.stop].repeat_interleave(items, 0), prompts])
         with stage("UNet"):
-            output = checkpoint.shared_unet(pictures.to(checkpoint.dtype), timestep, prompts).float()
+            dtype = checkpoint.dtype
+            output = checkpoint.shared_unet(pictures.to(dtype), timestep, prompts.to(dtype)).float()
         if guided:
             scale = canvas.guidance[part.start : part.stop].to(output).repeat_interleave(items)[:, None, None, None]
             without, with_prompt = output.chunk(2)

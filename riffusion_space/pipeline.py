@@ -98,6 +98,7 @@ class RiffusionPipeline:
         default the environment's. Raises CheckpointError, one sentence.
         """
         config = config or Config.from_environment()
+        dtype = dtype or (getattr(torch, config.dtype) if config.dtype else None)
         return cls(load(name, device or config.device, dtype, progress, few_steps, config.low_memory), config)
 
     def warm_up(self, progress: Progress | None = None) -> None:

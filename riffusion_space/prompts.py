@@ -120,7 +120,7 @@ def _tokens(tokenizer: CLIPTokenizer, prompt: str) -> tuple[list[int], list[floa
 
 @stage("text")
 def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
-    """Embeddings of prompts, all as long as the longest: (prompts, chunks * 77, width) in the checkpoint's dtype.
+    """Embeddings of prompts, all as long as the longest: (prompts, chunks * 77, width) in the encoder's own dtype.
 
     A prompt of over 75 tokens becomes several chunks, each encoded with its own start and end, one after the other;
     shorter prompts are filled with empty chunks. A weight moves a token's embedding away from that of the empty
@@ -132,7 +132,7 @@ def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
     chunks = max(len(row) for row in rows)
     empty = _encoded(checkpoint, "")
     filled = [torch.cat([row, empty.expand(chunks - len(row), -1, -1)]) for row in rows]
-    return torch.stack(filled).flatten(1, 2).to(checkpoint.device, checkpoint.dtype)
+    return torch.stack(filled).flatten(1, 2).to(checkpoint.device)
 
 
 def _encoded(checkpoint: Checkpoint, prompt: str) -> torch.Tensor:

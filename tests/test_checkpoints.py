@@ -14,7 +14,15 @@ from test_hub import ROOT, environment, run
 from tiny import tiny_models, write_tiny_checkpoint
 
 from riffusion_space import checkpoints
-from riffusion_space.checkpoints import HUB_ID, CheckpointError, Recommended, Vocabulary, choose, load
+from riffusion_space.checkpoints import (
+    HUB_ID,
+    CheckpointError,
+    Recommended,
+    Vocabulary,
+    choose,
+    load,
+    usual_dtype,
+)
 from riffusion_space.prompts import embed_prompts
 from riffusion_space.schedulers import SCHEDULERS, make_scheduler
 
@@ -33,7 +41,7 @@ def copied(modern: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("legacy", [True, False])
 def test_every_weight_is_in_its_place(legacy: bool, tmp_path: Path) -> None:
-    loaded = load(str(write_tiny_checkpoint(tmp_path, legacy, seed=3)), "cpu")
+    loaded = load(str(write_tiny_checkpoint(tmp_path, legacy, seed=3)), "cpu", torch.float32)
     written = tiny_models(seed=3)
     for name, model in written.items():
         expected, got = model.state_dict(), getattr(loaded, name).state_dict()
@@ -97,6 +105,22 @@ def test_what_a_checkpoint_says_of_itself(modern: Path) -> None:
     assert steps[2][1] == "Loading the text encoder"
 
 
+@pytest.mark.parametrize(("capabilities", "expected"), [
+    ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+    ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+    ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+    ({}, torch.float32),
+])
+def test_cpus_with_instructions_for_bfloat16_use_them(modern: Path, monkeypatch: pytest.MonkeyPatch,
+                                                      capabilities: dict[str, bool], expected: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    loaded = load(str(modern), "cpu")
+    assert loaded.dtype == loaded.unet.dtype == loaded.vae.dtype == expected
+    assert loaded.text_encoder.dtype == torch.float32
+    assert load(str(modern), "cpu", torch.float32).unet.dtype == torch.float32  # who asks decides
+    assert usual_dtype(torch.device("cuda")) == torch.float16
+
+
 def test_any_text_becomes_tokens(modern: Path) -> None:
     tokenizer = load(str(modern), "cpu").tokenizer
     for text in ("", "Church bells", "¡ñandú! 🎵 汉字\t\x00", "a" * 500):
@@ -110,7 +134,7 @@ def test_shards_are_put_together(copied: Path) -> None:
     (copied / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     expected.save_pretrained(copied / "unet", max_shard_size="100KB")
     assert len(list((copied / "unet").glob("*-of-*.safetensors"))) > 2
-    got = load(str(copied), "cpu").unet.state_dict()
+    got = load(str(copied), "cpu", torch.float32).unet.state_dict()
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.state_dict().items())
 
 

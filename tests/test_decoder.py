@@ -30,6 +30,15 @@ def test_embedded_decoder_moves_no_pixel_by_more_than_rounding(embedded):
     assert difference.max() < 0.05
 
 
+def test_bfloat16_moves_pixels_by_less_than_their_steps(embedded):
+    from riffusion_space.checkpoints import load
+
+    latents = torch.randn(1, 8, 64, 24, generator=torch.Generator().manual_seed(0))
+    rough = load("embedded", "cpu", torch.bfloat16).decoder(latents.bfloat16())
+    difference = (rough - embedded.decoder(latents)).abs() * 127.5
+    assert rough.dtype == torch.float32 and 0 < difference.mean() < 0.25
+
+
 def test_transposed_convolution_is_repetition_and_convolution():
     generator = torch.Generator().manual_seed(0)
     pictures, weight = torch.randn(1, 3, 5, 6, generator=generator), torch.randn(2, 3, 3, 3, generator=generator)
@@ -42,4 +51,4 @@ def test_transposed_convolution_is_repetition_and_convolution():
 def embedded():
     from riffusion_space.checkpoints import load
 
-    return load("embedded", "cpu")
+    return load("embedded", "cpu", torch.float32)

@@ -92,7 +92,7 @@ def test_training_resumes_and_moves_what_a_lora_can_hold(distilled, trained):
     rows = list(csv.DictReader((distilled / "8" / "log.csv").open()))
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
     assert all(np.isfinite(float(row["loss"])) for row in rows)
-    before, after = (load(str(folder), "cpu", few_steps=False).unet.state_dict()
+    before, after = (load(str(folder), "cpu", torch.float32, few_steps=False).unet.state_dict()
                      for folder in (trained / "checkpoint", distilled / "checkpoint"))
     assert all(torch.equal(before[name], after[name]) for name in before)  # the checkpoint itself stays
     student = few_steps.UNet2DConditionModel.from_pretrained(distilled / "4" / "unet", dtype=torch.float32).state_dict()
@@ -105,6 +105,19 @@ def test_a_teacher_of_other_steps_is_refused(distilled):
     with pytest.raises(ValueError, match="expected a teacher of 12 steps"):
         distill.train(distilled / "corpus", distilled / "checkpoint", distilled / "8", distilled / "6", 6, 1, 2, 1e-3,
                       4.0, CPU)
+
+
+def test_a_student_goes_on_with_what_an_earlier_one_wrote(distilled):
+    def train(start, target):
+        distill.train(distilled / "corpus", distilled / "checkpoint", None, distilled / "further", target, 1, 2, 0.0,
+                      4.0, CPU, start=start)
+
+    with pytest.raises(ValueError, match="expected a student of 6 steps"):
+        train(distilled / "8", 6)
+    train(distilled / "8", 8)  # at rate 0: what it began with
+    first, further = (few_steps.UNet2DConditionModel.from_pretrained(distilled / name / "unet").state_dict()
+                      for name in ("8", "further"))
+    assert all(torch.equal(first[name], further[name]) for name in first)
 
 
 def test_a_checkpoint_paints_in_few_steps_unless_told_otherwise(distilled):
@@ -123,7 +136,7 @@ def test_stock_diffusers_lays_it_over_the_checkpoint(distilled):
     stock = StableDiffusionPipeline.from_pretrained(distilled / "checkpoint", safety_checker=None)
     stock.load_lora_weights(str(distilled / "checkpoint"), weight_name=FEW_STEPS_FILE)
     stock.fuse_lora()
-    ours = load(str(distilled / "checkpoint"), "cpu").unet
+    ours = load(str(distilled / "checkpoint"), "cpu", torch.float32).unet
     noisy, text = torch.randn(1, 8, 64, 32), torch.randn(1, 77, 256)
     with torch.inference_mode():
         torch.testing.assert_close(stock.unet(noisy, 500, text).sample, ours(noisy, 500, text).sample,

@@ -99,7 +99,7 @@ def test_diffusers_and_the_pipeline_hear_the_same_lora(trained, tiny_folder):
     stock.load_lora_weights(out)
     web = StableDiffusionPipeline.from_pretrained(tiny_folder, safety_checker=None)
     web.load_lora_weights(out / "webui", weight_name="my-lora.safetensors")
-    pipe = RiffusionPipeline.from_pretrained(str(tiny_folder), "cpu", config=Config())
+    pipe = RiffusionPipeline.from_pretrained(str(tiny_folder), "cpu", torch.float32, config=Config())
     latents = torch.randn((1, 4, 64, 64), generator=torch.Generator().manual_seed(0))
 
     def say(model):
@@ -335,8 +335,8 @@ def test_full_fine_tuning_writes_a_checkpoint(songs, choose, tmp_path, tiny_fold
     out = tmp_path / "whole-model"
     outcome = finetune(songs, out, choose(full=True, rate=1e-3))
     assert outcome.best_loss < outcome.bare_loss and not (out / LORA_FILE).exists()
-    pipe = RiffusionPipeline.from_pretrained(str(out), "cpu", config=Config())
-    bare = RiffusionPipeline.from_pretrained(str(tiny_folder), "cpu", config=Config())
+    pipe, bare = (RiffusionPipeline.from_pretrained(str(folder), "cpu", torch.float32, config=Config())
+                  for folder in (out, tiny_folder))
     assert np.isfinite(pipe.text2audio("violin", seed=1, steps=1).audio.samples).all()
     same = {part: all(torch.equal(a.half(), b.half()) for a, b in zip(
         getattr(pipe.checkpoint, part).state_dict().values(), getattr(bare.checkpoint, part).state_dict().values()))

@@ -116,15 +116,16 @@ def student_weights(student: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 
 def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path, target: int, steps: int, batch: int,
           rate: float, guidance: float, device: torch.device, cropped: float = 0.75, minutes: float | None = None,
-          compiled: bool = False) -> None:
+          compiled: bool = False, start: Path | None = None) -> None:
     """Train a student of ``target`` steps, resuming; writes its averaged weights to ``out/unet`` now and then.
 
-    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps. ``minutes``
-    of training replace ``steps``; ``cropped`` is the share of batches of half clips, and ``compiled`` is as in
-    diffusion.py.
+    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps. The student
+    begins as the teacher, or with what an earlier one wrote, in ``start``. ``minutes`` of training replace ``steps``;
+    ``cropped`` is the share of batches of half clips, and ``compiled`` is as in diffusion.py.
     """
-    if teacher_folder is not None and json.loads((teacher_folder / STEPS_FILE).read_text()) != 2 * target:
-        raise ValueError(f"expected a teacher of {2 * target} steps in {teacher_folder}")
+    for folder, paints, role in ((teacher_folder, 2 * target, "teacher"), (start, target, "student")):
+        if folder is not None and json.loads((folder / STEPS_FILE).read_text()) != paints:
+            raise ValueError(f"expected a {role} of {paints} steps in {folder}")
     vae = AutoencoderKL.from_pretrained(checkpoint / "vae", dtype=torch.float32).to(device).eval()
     folder = latents_folder(corpus, vae)
     at_once, saved_every = (1, 25) if device.type == "cpu" else (20, 500)
@@ -136,11 +137,11 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
     scheduler = _scheduler(checkpoint)
     times = Times.of(scheduler, device)
 
-    def unet() -> UNet2DConditionModel:
-        return UNet2DConditionModel.from_pretrained((teacher_folder or checkpoint) / "unet", dtype=torch.float32)
-
     torch.manual_seed(0)
-    teacher, student = (unet().to(device, memory_format=torch.channels_last) for _ in range(2))
+    teaching = teacher_folder or checkpoint
+    teacher, student = (
+        UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(
+            device, memory_format=torch.channels_last) for folder in (teaching, start or teaching))
     teacher.eval().requires_grad_(False)
     student.train()
     moved = student_weights(student)
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--checkpoint", type=Path, default=Path("assets/riffusion-mini"))
     parser.add_argument("--teacher", type=Path, help="the folder of a student of twice as many steps, to halve them")
+    parser.add_argument("--start", type=Path, help="the folder of a student of as many steps, to go on with")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--target", type=int, required=True, help="in how many steps the student is to paint")
     parser.add_argument("--steps", type=int, default=800, help="of training")
@@ -221,7 +223,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     train(args.corpus, args.checkpoint, args.teacher, args.out, args.target, args.steps, args.batch, args.rate,
-          args.guidance, torch.device(args.device), args.cropped, args.minutes, args.compile)
+          args.guidance, torch.device(args.device), args.cropped, args.minutes, args.compile, args.start)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def facts_of(pipeline: RiffusionPipeline) -> dict[str, Any]:
     """What plays, and what it recommends, for the page."""
     checkpoint, recommended = pipeline.checkpoint, pipeline.checkpoint.recommended
     return {
-        "checkpoint": checkpoint.name, "revision": checkpoint.revision[:12], "device": str(checkpoint.device),
+        "checkpoint": checkpoint.name, "revision": checkpoint.revision[:12],
+        "device": f"{checkpoint.device}, {str(checkpoint.dtype).removeprefix('torch.')}",
         "loras": [f"{name} × {weight:g}" for name, weight in pipeline.lora_weights.items()],
         "steps": recommended.steps, "guidance": f"{recommended.guidance:g}", "scheduler": recommended.scheduler,
     }
