@@ -1,7 +1,7 @@
 """How fast a request is and where its time goes, how fast the app starts, and what it takes of disk and memory.
 
-``python benchmarks/speed.py`` prints the tables and writes benchmarks/results/speed.md. What is compared with the plain
-path (diffusers' own decoder, float32) takes turns with it in one run.
+``python benchmarks/speed.py`` prints the tables, writes benchmarks/results/speed.md and puts the first into the README.
+What is compared with the plain path (diffusers' own decoder, float32) takes turns with it in one run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.profiling import machine, report
 
 PROMPTS = ("church bells", "jazz piano", "techno, 130 bpm", "funk bassline with a jazzy saxophone solo", "rain", "harp")
+MARK, END = "<!-- profile: written by benchmarks/speed.py -->", "<!-- /profile -->"
 RESULTS = ROOT / "benchmarks" / "results" / "speed.md"
 
 
@@ -127,6 +128,14 @@ def take_turns(works: list[Callable[[], object]], repeats: int) -> list[float]:
     return [statistics.median(times) for times in seconds]
 
 
+def write_into_readme(profiled: str) -> None:
+    """Put the profile where the README shows it."""
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(MARK)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{MARK}\n{profiled}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, help="by default what suits the embedded checkpoint")
@@ -154,6 +163,7 @@ def main() -> None:
         "## Beside the plain way", "", *beside_plain(arguments.repeats),
     ]
     RESULTS.write_text("\n".join(lines) + "\n")
+    write_into_readme(profiled)
     print("\n".join(lines))
 
 

@@ -61,7 +61,8 @@ def difference(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str | Non
     """A sentence on why a checkpoint as it is now will not make the same samples, if there is a reason."""
     for what, was, now in (("checkpoint", settings.get("checkpoint"), checkpoint.name),
                            ("revision of the checkpoint", settings.get("revision"), checkpoint.revision),
-                           ("LoRAs", settings.get("loras", []), checkpoint.loras.settings or [])):
+                           ("LoRAs", settings.get("loras", []), checkpoint.loras.settings or []),
+                           ("type of numbers", settings.get("dtype", checkpoint.dtype_name), checkpoint.dtype_name)):
         if was != now:
             return f"it was made with another {what}, and will not be the same: {was or 'none'}, now {now or 'none'}"
     return None

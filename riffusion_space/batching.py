@@ -16,6 +16,7 @@ are, which is the last bits of a float: benchmarks/service.py says by how much s
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -140,6 +141,7 @@ class SharedUnet:
         for others, in place of what the calls themselves decide.
         """
         self._unet, self._rows = unet, rows
+        self._fits: float = math.inf  # rows that the memory holds at once, as far as is known
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
         self._loops = {False: 0, True: 0}  # of those ahead, and of the others
@@ -269,12 +271,14 @@ class SharedUnet:
         return list(self._computed(pictures, timestep, prompts).split([call.rows for call in part]))
 
     def _computed(self, pictures: torch.Tensor, timestep: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
-        """The UNet's prediction; in halves where the memory does not hold all rows at once."""
-        try:
-            return self._unet(pictures, timestep, encoder_hidden_states=prompts).sample
-        except torch.OutOfMemoryError:
-            if len(pictures) == 1:
-                raise
+        """The UNet's prediction; in halves where the memory does not hold all rows at once, from then on."""
+        if len(pictures) <= self._fits:
+            try:
+                return self._unet(pictures, timestep, encoder_hidden_states=prompts).sample
+            except torch.OutOfMemoryError:
+                if len(pictures) == 1:
+                    raise
+                self._fits = len(pictures) - 1
         # Not in the handler: the error's traceback keeps what was computed so far in memory.
         half = len(pictures) // 2
         times = timestep.expand(len(pictures))

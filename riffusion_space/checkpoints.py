@@ -121,6 +121,18 @@ class Checkpoint:
     loras: LoraStack = field(default_factory=LoraStack)
     low_memory: bool = False
 
+    @property
+    def dtype_name(self) -> str:
+        """Such as ``float16``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def phase_device(self) -> torch.device:
+        """Where the phase is found: on CUDA, which has all that it takes, else on the CPU."""
+        import torch
+
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
     @cached_property
     def decoder(self) -> PixelDecoder:
         """The autoencoder's decoder as it is run, with the weights it has when it is first used."""
@@ -275,10 +287,12 @@ def _load_parts(
         if progress:
             progress(count / len(models), f"Loading the {model.replace('_', ' ')}")
         complaint = f"The weights in {model} of {name} do not fit its config.json"
-        own_dtype = torch.float32 if model == "text_encoder" and text_device.type == "cpu" else dtype
+        own_dtype = torch.float32 if few_steps or (model, text_device.type) == ("text_encoder", "cpu") else dtype
         _fill(module, [folder / file for file in weight_files(files, model)], own_dtype, complaint)
     if few_steps:
         _merge(folder / FEW_STEPS_FILE, models)
+        for model in {"unet", "vae"} if text_device.type == "cpu" else models:
+            _round(models[model], dtype)  # not before: what is added to rounded weights is lost in part
     for model, module in models.items():
         module.to(text_device if model == "text_encoder" else device).eval()
     _arrange(models["unet"])
@@ -411,6 +425,10 @@ def _fill(module: torch.nn.Module, files: list[Path], dtype: torch.dtype, compla
     # A copy, so that the model no longer hangs on the files that the tensors are mapped from.
     placed = {name: found[name].to(dtype, copy=True) for name in expected}
     module.load_state_dict(placed, assign=True)
+
+
+def _round(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    module.load_state_dict({name: tensor.to(dtype) for name, tensor in module.state_dict().items()}, assign=True)
 
 
 def _arrange(unet: UNet2DConditionModel) -> None:

@@ -34,7 +34,7 @@ class Config:
     max_listeners: int = 32  # streams whose states are kept at a time
     max_live_minutes: float = 30.0  # of a live session that the page keeps for saving
     change_model: bool = True  # whether who uses the page may load other checkpoints and LoRAs, for all
-    batch: int = 0  # requests denoised together; 0 takes what suits the device: 8 on a GPU, 1 on a CPU
+    batch: int = 0  # requests denoised together; 0 takes what suits: 8 on a GPU, 1 on a CPU or with low_memory
     low_memory: bool = False  # for GPUs of 4 GB: slower, in less memory
     warm_up: bool = False  # play a clip that nobody hears at start, so that the first request finds all prepared
 
@@ -53,7 +53,7 @@ class Config:
         if self.batch or os.environ.get("SPACES_ZERO_GPU"):  # which makes every request in a process of its own
             return self.batch or 1
         on_gpu = shutil.which("nvidia-smi") if self.device is None else self.device.startswith("cuda")
-        return BATCH_ON_GPU if on_gpu else 1
+        return BATCH_ON_GPU if on_gpu and not self.low_memory else 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Config:

@@ -104,6 +104,10 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
         begin = 2  # the same time again: its second step is there to mend the first, which is not taken
         first = first.clamp(min=begin)
     partly = strength < 1
+    # All of it before the loop, in which a GPU that is asked or given something waits for all that is under way.
+    windows = _Windows.of(checkpoint, canvas, window)
+    from_init = [(first > step) | ((first == step) & partly) for step in range(begin, len(timesteps))]
+    from_init_there = None if canvas.init is None else torch.stack(from_init).to(device)
     noise = canvas.noise.to(device)
     init = None if canvas.init is None else canvas.init.to(device)
     latents = noise * scheduler.init_noise_sigma
@@ -116,7 +120,6 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
 
     with checkpoint.shared_unet.loop():
         for done, timestep in enumerate(timesteps[begin:]):
-            from_init = (first > begin + done) | ((first == begin + done) & partly)
             extra: dict[str, Any] = {}
             if scheduler_name == "euler a":
                 extra["generator"] = generators
@@ -124,13 +127,13 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
                 extra["order"] = min(4, done + 1)
             elif scheduler_name == "pndm" and begin > 0 and done == 1:
                 scheduler.counter = 2  # and begun midway, it would take the second step of all for that
-            if init is not None and from_init.any():
+            if init is not None and from_init[done].any():
                 noised = _noised(scheduler, init, noise, timestep)
-                latents = torch.where(from_init.to(device), noised, latents)
+                latents = torch.where(from_init_there[done], noised, latents)
                 if scheduler_name == "unipc":
                     scheduler.last_sample = None  # its corrector would go back to what these cells were before
             scaled = scheduler.scale_model_input(latents, timestep)
-            prediction = _predict(checkpoint, scaled, on_device[begin + done], canvas, window, done < guided, cancel)
+            prediction = _predict(checkpoint, scaled, on_device[begin + done], windows, done < guided, cancel)
             latents = scheduler.step(prediction, timestep, latents, **extra).prev_sample
             progress(done + 1, len(timesteps) - begin)
             if preview is not None:
@@ -170,16 +173,44 @@ def _expected(scheduler: SchedulerMixin, prediction: torch.Tensor, sample: torch
     return (sample - (1 - kept).sqrt() * prediction) / kept.sqrt()
 
 
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """What the windows of a canvas need at every step, on the checkpoint's device.
+
+    ``columns``: of the canvas that each window sees, (window,) each. ``counts`` (N or 1, window): how much each column
+    of a window counts in the average. ``guidance`` is on the CPU, ``scale`` (N,) the same on the device.
+    """
+
+    columns: list[torch.Tensor]
+    counts: torch.Tensor
+    positive: torch.Tensor
+    negative: torch.Tensor
+    guidance: torch.Tensor
+    scale: torch.Tensor
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, canvas: Canvas, window: int) -> _Windows:
+        device, dtype = checkpoint.device, checkpoint.dtype
+        width = canvas.noise.shape[-1]
+        inside = torch.arange(window, device=device)
+        starts = window_starts(width, window, canvas.circular) if canvas.starts is None else canvas.starts
+        counts = (1 - torch.linspace(-1, 1, window + 2, device=device)[1:-1].abs()).clamp(min=0.02)[None]
+        if canvas.share is not None:
+            counts = counts * canvas.share.to(counts)
+        guidance = canvas.guidance.float().cpu()
+        return cls([(start + inside) % width for start in starts], counts, canvas.positive.to(device, dtype),
+                   canvas.negative.to(device, dtype), guidance, guidance.to(device))
+
+
 @torch.inference_mode()
-def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tensor, canvas: Canvas, window: int,
-             guided: bool, cancel: threading.Event | None) -> torch.Tensor:
+def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tensor, windows: _Windows, guided: bool,
+             cancel: threading.Event | None) -> torch.Tensor:
     """The prediction for the whole canvas, guided or that of the prompts alone; an average of all windows that see a
     column.
     """
-    items, width = len(latents), latents.shape[-1]
-    columns = _window_columns(canvas, width, window, latents.device)
-    guided = guided and bool((canvas.guidance != 1).any())
-    feather = (1 - torch.linspace(-1, 1, window + 2, device=latents.device)[1:-1].abs()).clamp(min=0.02)
+    items, width, window = len(latents), latents.shape[-1], windows.counts.shape[-1]
+    columns = windows.columns
+    guided = guided and bool((windows.guidance != 1).any())
     total = torch.zeros_like(latents)
     weight = torch.zeros(width, device=latents.device)
     at_once = max(1, checkpoint.rows_at_once // (items * (1 + guided)))
@@ -188,29 +219,21 @@ def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tens
             raise Cancelled("cancelled")
         part = range(begin, min(begin + at_once, len(columns)))
         pictures = torch.cat([latents[..., columns[i]] for i in part])
-        prompts = canvas.positive[part.start : part.stop].repeat_interleave(items, 0)
+        prompts = windows.positive[part.start : part.stop].repeat_interleave(items, 0)
         if guided:
             pictures = torch.cat([pictures, pictures])
-            prompts = torch.cat([canvas.negative[part.start : part.stop].repeat_interleave(items, 0), prompts])
+            prompts = torch.cat([windows.negative[part.start : part.stop].repeat_interleave(items, 0), prompts])
         with stage("UNet"):
-            dtype = checkpoint.dtype
-            output = checkpoint.shared_unet(pictures.to(dtype), timestep, prompts.to(dtype)).float()
+            output = checkpoint.shared_unet(pictures.to(checkpoint.dtype), timestep, prompts).float()
         if guided:
-            scale = canvas.guidance[part.start : part.stop].to(output).repeat_interleave(items)[:, None, None, None]
+            scale = windows.scale[part.start : part.stop].repeat_interleave(items)[:, None, None, None]
             without, with_prompt = output.chunk(2)
             output = without + scale * (with_prompt - without)
         for i, picture in zip(part, output.split(items)):
-            counts = feather if canvas.share is None else feather * canvas.share[i].to(feather)
+            counts = windows.counts[i if len(windows.counts) > 1 else 0]
             # A canvas narrower than a window is in it several times: added in turn, the sum is the same every time.
             for seen in range(0, window, width):
                 turn = slice(seen, seen + width)
                 total[..., columns[i][turn]] += picture[..., turn] * counts[turn]
                 weight[columns[i][turn]] += counts[turn]
     return total / weight
-
-
-def _window_columns(canvas: Canvas, width: int, window: int, device: torch.device) -> list[torch.Tensor]:
-    """The columns of the canvas that each window sees, (window,) each."""
-    inside = torch.arange(window, device=device)
-    starts = window_starts(width, window, canvas.circular) if canvas.starts is None else canvas.starts
-    return [(start + inside) % width for start in starts]

@@ -77,8 +77,9 @@ def encode_pixels(pixels: torch.Tensor, checkpoint: Checkpoint, grid: Grid,
         part = canvas[..., start * grid.scale : (start + grid.window) * grid.scale]
         image = (part.to(checkpoint.device).float() / 127.5 - 1)[:, None].expand(-1, 3, -1, -1)
         # The mean, not a draw: the same clip has the same latents.
-        mean = checkpoint.vae.encode(image.to(checkpoint.dtype)).latent_dist.mode()
-        tiles.append(mean.float() * checkpoint.vae.config.scaling_factor)
+        means = [checkpoint.vae.encode(each).latent_dist.mode()
+                 for each in image.to(checkpoint.dtype).split(1 if checkpoint.low_memory else _TILES_AT_ONCE)]
+        tiles.append(torch.cat(means).float() * checkpoint.vae.config.scaling_factor)
     return _join(tiles, starts, width, _MARGIN // 2)
 
 

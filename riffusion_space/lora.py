@@ -71,7 +71,7 @@ class LoraStack:
 
     def __init__(self) -> None:
         self._loras: dict[str, tuple[Lora, float]] = {}
-        self._bare: dict[tuple[str, str], torch.nn.Parameter] = {}
+        self._bare: dict[tuple[str, str], torch.Tensor] = {}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -87,27 +87,33 @@ class LoraStack:
     def set(self, models: Mapping[str, torch.nn.Module], loras: dict[str, tuple[Lora, float]]) -> None:
         """Lay these LoRAs with their weights over the bare models, in place of those that were there.
 
-        All sums are computed before the first is put in place, so that an error leaves everything as it was.
+        The bare weights are kept on the CPU and layers are changed one by one, so that a GPU holds a model once, and
+        one layer more. An error leaves everything as it was.
         """
+        try:
+            self._lay(models, loras)
+        except BaseException:
+            self._lay(models, self._loras)
+            raise
+        self._loras = dict(loras)
+
+    def _lay(self, models: Mapping[str, torch.nn.Module], loras: Mapping[str, tuple[Lora, float]]) -> None:
         import torch
 
         wanted = [(lora, weight) for lora, weight in loras.values() if weight != 0]
-        bare, merged = {}, {}
-        with torch.no_grad():
-            for key in {key: None for lora, _ in wanted for key in lora.layers}:
-                model, module = key
-                base = self._bare.get(key)
-                bare[key] = base = models[model].get_submodule(module).weight if base is None else base
-                total = base.float()
+        changed = {key: None for lora, _ in wanted for key in lora.layers}
+        for key in [*(key for key in self._bare if key not in changed), *changed]:
+            model, name = key
+            module = models[model].get_submodule(name)
+            there = module.weight.device
+            bare = self._bare.setdefault(key, module.weight.cpu())  # itself, where it is on the CPU
+            with torch.no_grad():
+                total = bare.to(there).float()
                 for lora, weight in wanted:
                     if key in lora.layers:
-                        total = total + weight * lora.layers[key].change(base.shape, base.device)
-                merged[key] = torch.nn.Parameter(total.to(base.dtype), requires_grad=False)
-        for model, module in self._bare.keys() - merged.keys():
-            models[model].get_submodule(module).weight = self._bare[model, module]
-        for (model, module), weight in merged.items():
-            models[model].get_submodule(module).weight = weight
-        self._bare, self._loras = bare, dict(loras)
+                        total = total + weight * lora.layers[key].change(bare.shape, there)
+                module.weight = torch.nn.Parameter(total.to(bare.dtype), requires_grad=False)
+        self._bare = {key: self._bare[key] for key in changed}
 
     def with_lora(self, lora: Lora, weight: float) -> dict[str, tuple[Lora, float]]:
         """What is loaded, and one more. ValueError when its name is taken."""

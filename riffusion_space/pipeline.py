@@ -85,7 +85,8 @@ class RiffusionPipeline:
         self.params = SpectrogramParams()
         self.grid = Grid.of(checkpoint, self.params.num_frequencies)
         self._turn = _TURNS.setdefault(checkpoint.unet.device, Turns())
-        self._seats = self.config.batch or (BATCH_ON_GPU if checkpoint.unet.device.type == "cuda" else 1)
+        many = checkpoint.unet.device.type == "cuda" and not checkpoint.low_memory
+        self._seats = self.config.batch or (BATCH_ON_GPU if many else 1)
 
     @classmethod
     def from_pretrained(cls, name: str = "auto", device: str | torch.device | None = None,
@@ -548,7 +549,7 @@ class RiffusionPipeline:
             if name in settings:
                 settings[name] = _source_name(settings[name])
         return {"task": task, **settings, "checkpoint": self.checkpoint.name, "revision": self.checkpoint.revision,
-                "version": riffusion_space.__version__}
+                "dtype": self.checkpoint.dtype_name, "version": riffusion_space.__version__}
 
     def _read(self, audio: str | Path | Waveform) -> Waveform:
         """What a task is given, mono or stereo at the checkpoint's rate."""
@@ -702,7 +703,7 @@ class RiffusionPipeline:
         params = replace(self.params, stereo=stereo)
         wave = decode(image, params, 1.0 if max_value is None else max_value, settings["seed"],
                       request.stage(0.9, 1.0, "Finding the sound of the picture"),
-                      self.checkpoint.device if self.checkpoint.device.type == "cuda" else None)
+                      self.checkpoint.phase_device)
         wave = wave.sliced(0, min(samples, wave.num_samples))
         peak, ceiling = wave.peak, 10 ** (_PEAK_DB / 20)
         gain = 1.0

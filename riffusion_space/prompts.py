@@ -120,7 +120,7 @@ def _tokens(tokenizer: CLIPTokenizer, prompt: str) -> tuple[list[int], list[floa
 
 @stage("text")
 def embed_prompts(checkpoint: Checkpoint, prompts: list[str]) -> torch.Tensor:
-    """Embeddings of prompts, all as long as the longest: (prompts, chunks * 77, width) in the encoder's own dtype.
+    """Embeddings of prompts, all as long as the longest: (prompts, chunks * 77, width) float32.
 
     A prompt of over 75 tokens becomes several chunks, each encoded with its own start and end, one after the other;
     shorter prompts are filled with empty chunks. A weight moves a token's embedding away from that of the empty

@@ -430,18 +430,18 @@ def _sounding(pipe: RiffusionPipeline, latents: torch.Tensor, state: StreamState
     turn.report(0.8, "Painting")
     pixels = decode_latents(seen, pipe.checkpoint, replace(pipe.grid, window=width), width * scale)[0]
     pixels = pixels[:, 0 if first else _MARGIN * scale :]
-    mel = pixels_to_amplitudes(pixels, 1.0, pipe.params)[None]
+    mel = pixels_to_amplitudes(pixels, 1.0, pipe.params)[None].to(pipe.checkpoint.phase_device)
     seed = _chunk_seed(state)
     finding = turn.stage(0.85, 1.0, "Finding the sound of the picture")
     if first:
-        return pixels, reconstruct(mel, pipe.params, seed, progress=finding)[0]
+        return pixels, reconstruct(mel, pipe.params, seed, progress=finding)[0].cpu()
     known = _KNOWN * scale * hop
     total = (mel.shape[-1] - 1) * hop
     given = torch.zeros(1, total)
     given[0, : len(state.samples)] = state.samples
     weight = torch.zeros(total)
     weight[:known] = 1
-    found = reconstruct(mel, pipe.params, seed, kept=Kept(given, weight), progress=finding)[0, known:]
+    found = reconstruct(mel, pipe.params, seed, kept=Kept(given, weight), progress=finding)[0, known:].cpu()
     beyond = state.samples[known:]
     fade = (torch.arange(len(beyond)) + 0.5) / len(beyond)
     found[: len(beyond)] = torch.lerp(beyond, found[: len(beyond)], fade)

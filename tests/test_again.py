@@ -63,8 +63,10 @@ def test_with_changes(tiny_pipe):
 
 def test_another_model_is_told(tiny_pipe):
     settings = tiny_pipe.text2audio("rain", duration_s=1.0, **FAST).settings
-    for name, value in (("checkpoint", "other"), ("revision", "0123"), ("loras", [{"name": "bells"}])):
-        with pytest.warns(UserWarning, match=f"made with another {'LoRAs' if name == 'loras' else name}"):
+    for name, value in (("checkpoint", "other"), ("revision", "0123"), ("loras", [{"name": "bells"}]),
+                        ("dtype", "float16")):
+        called = {"loras": "LoRAs", "dtype": "type of numbers: float16, now float32"}.get(name, name)
+        with pytest.warns(UserWarning, match=f"made with another .*{called}"):
             tiny_pipe.again({**settings, name: value})
 
 

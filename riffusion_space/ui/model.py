@@ -56,7 +56,7 @@ def facts_of(pipeline: RiffusionPipeline) -> dict[str, Any]:
     checkpoint, recommended = pipeline.checkpoint, pipeline.checkpoint.recommended
     return {
         "checkpoint": checkpoint.name, "revision": checkpoint.revision[:12],
-        "device": f"{checkpoint.device}, {str(checkpoint.dtype).removeprefix('torch.')}",
+        "device": f"{checkpoint.device}, {checkpoint.dtype_name}",
         "loras": [f"{name} × {weight:g}" for name, weight in pipeline.lora_weights.items()],
         "steps": recommended.steps, "guidance": f"{recommended.guidance:g}", "scheduler": recommended.scheduler,
     }
