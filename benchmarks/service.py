@@ -14,13 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from running_app import RunningApp, running_app
 
-from riffusion_space.checkpoints import load
+from riffusion_space.checkpoints import Checkpoint, load
 from riffusion_space.config import Config
 from riffusion_space.pipeline import RiffusionPipeline
 from riffusion_space.profiling import machine
@@ -47,11 +46,10 @@ def rush(app: RunningApp, clients: int, settings: dict) -> tuple[float, list[flo
     return time.perf_counter() - began, seconds
 
 
-def differences(together: int, settings: dict) -> tuple[int, float, float]:
+def differences(checkpoint: Checkpoint, together: int, settings: dict) -> tuple[int, float, float]:
     """Of clips made together and alone: the largest difference of a pixel, the share of pixels that differ, and the
     level in dB of the difference of the samples, below that of the samples.
     """
-    checkpoint = load("embedded", "cpu")
     alone, shared = (RiffusionPipeline(checkpoint, Config(batch=batch)) for batch in (1, together))
     asked = [{"prompt": prompt, "seed": seed, **settings} for seed, prompt in enumerate(PROMPTS[:together])]
     single = [alone.text2audio(**each) for each in asked]
@@ -68,10 +66,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], metavar="N")
     parser.add_argument("--batch", type=int, default=4, help="requests denoised together (4)")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, help="by default what suits the embedded checkpoint")
+    parser.add_argument("--guidance", type=float, help="likewise")
     arguments = parser.parse_args()
-    settings = {"steps": arguments.steps, "guidance": arguments.guidance}
+    settings = {name: value for name in ("steps", "guidance") if (value := getattr(arguments, name)) is not None}
 
     rows = []
     queue = {"RIFFUSION_MAX_QUEUE": str(max(arguments.clients) + 1)}
@@ -85,11 +83,13 @@ def main() -> None:
                 rows.append(f"| {clients} | {name} | {60 * clients / total:.1f} | {statistics.median(seconds):.2f} | "
                             f"{max(seconds):.2f} |")
                 print(rows[-1], flush=True)
-    largest, share, level = differences(arguments.batch, settings)
+    asked = ", ".join(f"{name} {value:g}" for name, value in settings.items()) or "the steps and guidance that suit it"
+    checkpoint = load("embedded", "cpu")
+    largest, share, level = differences(checkpoint, arguments.batch, settings)
     lines = [
         "# Clients that come together", "",
-        f"`python benchmarks/service.py`: /text2audio over HTTP with {arguments.steps} steps at guidance "
-        f"{arguments.guidance:g}, clips of 5.11 s, on {machine(torch.device('cpu'))}.", "",
+        f"`python benchmarks/service.py`: /text2audio over HTTP with `embedded` in {checkpoint.dtype_name} at {asked}, "
+        f"clips of 5.11 s, on {machine(checkpoint.device)}.", "",
         "| clients | requests are made | clips a minute | median wait, s | longest wait, s |",
         "|---:|---|---:|---:|---:|",
         *rows, "",

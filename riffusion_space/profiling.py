@@ -172,10 +172,11 @@ def report(pipe: Any, task: str, arguments: dict[str, Any]) -> str:
     """Profile a request of a pipeline's task; the whole report in Markdown."""
     made: list[Clip] = []
     first, stages = profile(lambda: made.append(getattr(pipe, task)(**arguments)) or made[-1])
-    settings = made[-1].settings
-    peak = measured_peak(pipe.checkpoint.device, pipe.checkpoint.dtype)
+    settings, checkpoint = made[-1].settings, pipe.checkpoint
+    peak = measured_peak(checkpoint.device, checkpoint.dtype)
     asked = ", ".join(f"{name} {settings[name]}" for name in ("steps", "guidance", "scheduler") if name in settings)
     return "\n".join([
-        f"`{task}` with checkpoint `{pipe.checkpoint.name}`, {asked}; {machine(pipe.checkpoint.device)}.",
+        f"`{task}` with checkpoint `{checkpoint.name}` in {checkpoint.dtype_name}, {asked}; "
+        f"{machine(checkpoint.device)}.",
         f"The first request took {first:.2f} s; of those after it, medians of {_REPEATS}:", "",
         table(stages, peak, made[-1].audio.duration_s)])

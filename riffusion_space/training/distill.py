@@ -7,13 +7,6 @@ guided model teaches a student of 8 steps, then that one a student of 4:
 
     python -m riffusion_space.training.distill --out data/distilled-8 --target 8 --steps 800
     python -m riffusion_space.training.distill --out data/distilled-4 --target 4 --steps 800 --teacher data/distilled-8
-
-What few_steps.py cuts to a LoRA's size loses some of that, and learns it again from the whole student:
-
-    python -m riffusion_space.training.few_steps data/distilled-8
-    python -m riffusion_space.training.distill --out data/distilled-lora --target 8 --teacher data/distilled-8 \\
-        --start assets/riffusion-mini/few_steps.safetensors
-    python -m riffusion_space.training.few_steps data/distilled-lora
 """
 
 from __future__ import annotations
@@ -26,15 +19,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
-from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from riffusion_space.training.diffusion import Examples, encode_corpus, latents_folder
-from riffusion_space.training.low_rank import laid_over, lay_over
 from riffusion_space.training.state import TrainingState, half_precision, set_rate
 from riffusion_space.training.text import tokenize
 from riffusion_space.training.trainee import TARGETS
-from riffusion_space.weights import FEW_STEPS_FILE
 
 STEPS_FILE = "steps.json"  # beside a student's weights: in how many steps it paints
 LORA_LAYERS = tuple(f".{name}" for name in TARGETS["all"])
@@ -126,20 +116,15 @@ def student_weights(student: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 
 def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path, target: int, steps: int, batch: int,
           rate: float, guidance: float, device: torch.device, cropped: float = 0.75, minutes: float | None = None,
-          compiled: bool = False, start: Path | None = None) -> None:
+          compiled: bool = False) -> None:
     """Train a student of ``target`` steps, resuming; writes its averaged weights to ``out/unet`` now and then.
 
-    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps, or of as
-    many. The student begins as the teacher, or with what an earlier one wrote into the folder ``start``; or ``start``
-    is a LoRA of the checkpoint, which alone is trained then and written to ``out``. ``minutes`` of training replace
-    ``steps``; ``cropped`` is the share of batches of half clips, and ``compiled`` is as in diffusion.py.
+    Without ``teacher_folder`` the checkpoint teaches, guided; otherwise a student of twice as many steps. ``minutes``
+    of training replace ``steps``; ``cropped`` is the share of batches of half clips, and ``compiled`` is as in
+    diffusion.py.
     """
-    teaches = json.loads((teacher_folder / STEPS_FILE).read_text()) if teacher_folder else None
-    if teaches not in (None, target, 2 * target):
-        raise ValueError(f"expected a teacher of {target} or {2 * target} steps in {teacher_folder}, got {teaches}")
-    as_lora = start is not None and start.suffix == ".safetensors"
-    if start and not as_lora and (paints := json.loads((start / STEPS_FILE).read_text())) != target:
-        raise ValueError(f"expected a student of {target} steps in {start}, got {paints}")
+    if teacher_folder is not None and json.loads((teacher_folder / STEPS_FILE).read_text()) != 2 * target:
+        raise ValueError(f"expected a teacher of {2 * target} steps in {teacher_folder}")
     vae = AutoencoderKL.from_pretrained(checkpoint / "vae", dtype=torch.float32).to(device).eval()
     folder = latents_folder(corpus, vae)
     at_once, saved_every = (1, 25) if device.type == "cpu" else (20, 500)
@@ -151,15 +136,14 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
     scheduler = _scheduler(checkpoint)
     times = Times.of(scheduler, device)
 
+    def unet() -> UNet2DConditionModel:
+        return UNet2DConditionModel.from_pretrained((teacher_folder or checkpoint) / "unet", dtype=torch.float32)
+
     torch.manual_seed(0)
-    teaching = teacher_folder or checkpoint
-    teacher, student = (
-        UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(
-            device, memory_format=torch.channels_last)
-        for folder in (teaching, checkpoint if as_lora else start or teaching))
+    teacher, student = (unet().to(device, memory_format=torch.channels_last) for _ in range(2))
     teacher.eval().requires_grad_(False)
     student.train()
-    moved = lay_over(student, start) if as_lora else student_weights(student)
+    moved = student_weights(student)
     optimizer = torch.optim.AdamW(moved, rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     state = TrainingState(out, student, optimizer, decay=0.995)
     (out / STEPS_FILE).write_text(json.dumps(target))
@@ -189,8 +173,6 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
 
             if teacher_folder is None:
                 wanted = guided_target(guided, times, noisy, time, target)
-            elif teaches == target:
-                wanted = times.clean(plain(noisy, time), noisy, time)
             else:
                 wanted = halved_target(plain, times, noisy, time, target)
         set_rate(optimizer, rate, state.step, done, warmup=50)
@@ -211,9 +193,6 @@ def train(corpus: Path, checkpoint: Path, teacher_folder: Path | None, out: Path
             examples.add(encode_corpus(corpus, folder, vae, device, most=at_once))
         if state.step % saved_every == 0 or state.progress(steps, minutes) >= 1:
             state.save()
-            if as_lora:
-                save_file(laid_over(state.average), out / FEW_STEPS_FILE, metadata={"format": "pt"})
-                continue
             average = UNet2DConditionModel.from_config(student.config)
             average.load_state_dict(state.average)
             average.half().save_pretrained(out / "unet", max_shard_size="9MB")
@@ -229,10 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Distil a checkpoint's diffusion model into one of few steps.")
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--checkpoint", type=Path, default=Path("assets/riffusion-mini"))
-    parser.add_argument("--teacher", type=Path, help="the folder of a student of twice as many steps, to halve them, "
-                                                     "or of as many")
-    parser.add_argument("--start", type=Path, help="to go on with: the folder of a student of as many steps, or a LoRA "
-                                                   "of the checkpoint, to train that alone")
+    parser.add_argument("--teacher", type=Path, help="the folder of a student of twice as many steps, to halve them")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--target", type=int, required=True, help="in how many steps the student is to paint")
     parser.add_argument("--steps", type=int, default=800, help="of training")
@@ -245,7 +221,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     train(args.corpus, args.checkpoint, args.teacher, args.out, args.target, args.steps, args.batch, args.rate,
-          args.guidance, torch.device(args.device), args.cropped, args.minutes, args.compile, args.start)
+          args.guidance, torch.device(args.device), args.cropped, args.minutes, args.compile)
 
 
 if __name__ == "__main__":
