@@ -107,7 +107,7 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
     # All of it before the loop, in which a GPU that is asked or given something waits for all that is under way.
     windows = _Windows.of(checkpoint, canvas, window)
     from_init = [(first > step) | ((first == step) & partly) for step in range(begin, len(timesteps))]
-    from_init_there = None if canvas.init is None else torch.stack(from_init).to(device)
+    from_init_there = torch.stack([*from_init, first == len(timesteps)]).to(device)
     noise = canvas.noise.to(device)
     init = None if canvas.init is None else canvas.init.to(device)
     latents = noise * scheduler.init_noise_sigma
@@ -138,7 +138,7 @@ def denoise(checkpoint: Checkpoint, canvas: Canvas, window: int, scheduler_name:
             progress(done + 1, len(timesteps) - begin)
             if preview is not None:
                 preview(_expected(scheduler, prediction, scaled, timestep))
-    return latents if init is None else torch.where((first == len(timesteps)).to(device), init, latents)
+    return latents if init is None else torch.where(from_init_there[-1], init, latents)
 
 
 def _noised(scheduler: SchedulerMixin, init: torch.Tensor, noise: torch.Tensor,

@@ -107,6 +107,9 @@ class LoraStack:
             module = models[model].get_submodule(name)
             there = module.weight.device
             bare = self._bare.setdefault(key, module.weight.cpu())  # itself, where it is on the CPU
+            if key not in changed and bare.device == there:
+                module.weight = bare
+                continue
             with torch.no_grad():
                 total = bare.to(there).float()
                 for lora, weight in wanted:

@@ -20,7 +20,7 @@ def gaussian(tiny_pipe, monkeypatch):
     alphas = tiny_pipe.checkpoint.scheduler.alphas_cumprod
     seen = []
 
-    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
+    def predict(checkpoint, latents, timestep, windows, guided, cancel):
         seen.append(latents.std().item())
         return (1 - alphas[int(timestep)]).sqrt() * latents
 
@@ -79,7 +79,7 @@ def test_preview_is_what_a_perfect_model_expects_from_the_first_step_on(name, ki
     given = tiny_pipe.checkpoint.scheduler
     monkeypatch.setitem(given.config, "prediction_type", kind)
 
-    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
+    def predict(checkpoint, latents, timestep, windows, guided, cancel):
         kept = given.alphas_cumprod[round(float(timestep))]
         noise = (latents - kept.sqrt() * picture) / (1 - kept).sqrt()
         return noise if kind == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * picture
@@ -109,7 +109,7 @@ def test_begun_midway_no_noise_is_left(name, strength, tiny_pipe, monkeypatch):
     """Of latents that vary ten times less than noise does, what is left of it is plain to see."""
     alphas, spread = tiny_pipe.checkpoint.scheduler.alphas_cumprod, 0.1
 
-    def predict(checkpoint, latents, timestep, canvas, window, guided, cancel):
+    def predict(checkpoint, latents, timestep, windows, guided, cancel):
         kept = alphas[int(timestep)]
         clean = kept.sqrt() * spread**2 / (kept * spread**2 + 1 - kept) * latents
         return (latents - kept.sqrt() * clean) / (1 - kept).sqrt()
