@@ -95,7 +95,7 @@ def main() -> None:
         *rows, "",
         f"A clip made together with {arguments.batch - 1} others and the same clip made alone: {share:.3%} of the "
         f"pixels differ, by {largest} of 255 at most; the difference of the samples is {level:.0f} dB beside the "
-        "samples.", "",
+        "samples. (Where pixels differ, so do the phases that are found for them: not the sound, but the samples.)", "",
         "`RIFFUSION_BATCH` sets how many are denoised together; by default 8 on a GPU and 1 on a CPU.",
     ]
     RESULTS.write_text("\n".join(lines) + "\n")

@@ -11,7 +11,8 @@ Music that goes on without end has to be there in time, and a chunk of it is sho
 calls go ahead of those of pieces, which wait between two calls of theirs, though never for long.
 
 A row is computed from nothing but itself. Only the order of additions inside a kernel may depend on how many rows there
-are, which is the last bits of a number: benchmarks/service.py says by how much samples differ.
+are, which is the last bits of a number. In float32 next to nothing of it is left in the pixels; in half precision some
+move by one or two of 255, and samples with them, as their phases are found anew: benchmarks/service.py says how many.
 """
 
 from __future__ import annotations
