@@ -1,8 +1,8 @@
 """The pipeline: words to sound, sound restyled by words, one prompt turning into another.
 
 A task paints a spectrogram on a canvas of latents (``denoise``), decodes it to pixels (``latents``) and the pixels to
-sound (``codec``). Every task checks its input before anything heavy, and is the same again for the same arguments on the
-same device; where several requests are denoised together, as nearly as ``batching`` says.
+sound (``codec``). Every task checks its input before anything heavy, and is the same again for the same arguments on
+the same device; where several requests are denoised together, as nearly as ``batching`` says.
 """
 
 from __future__ import annotations
