@@ -177,7 +177,7 @@ def _expected(scheduler: SchedulerMixin, prediction: torch.Tensor, sample: torch
 class _Windows:
     """What the windows of a canvas need at every step, on the checkpoint's device.
 
-    ``columns``: of the canvas that each window sees, (window,) each. ``counts`` (N or 1, window): how much each column
+    ``columns``: of the canvas that each window sees, (window,) each. ``counts`` (N, window): how much each column
     of a window counts in the average. ``guidance`` is on the CPU, ``scale`` (N,) the same on the device.
     """
 
@@ -194,9 +194,8 @@ class _Windows:
         width = canvas.noise.shape[-1]
         inside = torch.arange(window, device=device)
         starts = window_starts(width, window, canvas.circular) if canvas.starts is None else canvas.starts
-        counts = (1 - torch.linspace(-1, 1, window + 2, device=device)[1:-1].abs()).clamp(min=0.02)[None]
-        if canvas.share is not None:
-            counts = counts * canvas.share.to(counts)
+        feather = (1 - torch.linspace(-1, 1, window + 2, device=device)[1:-1].abs()).clamp(min=0.02)
+        counts = feather.expand(len(starts), -1) if canvas.share is None else feather * canvas.share.to(feather)
         guidance = canvas.guidance.float().cpu()
         return cls([(start + inside) % width for start in starts], counts, canvas.positive.to(device, dtype),
                    canvas.negative.to(device, dtype), guidance, guidance.to(device))
@@ -230,7 +229,7 @@ def _predict(checkpoint: Checkpoint, latents: torch.Tensor, timestep: torch.Tens
             without, with_prompt = output.chunk(2)
             output = without + scale * (with_prompt - without)
         for i, picture in zip(part, output.split(items)):
-            counts = windows.counts[i if len(windows.counts) > 1 else 0]
+            counts = windows.counts[i]
             # A canvas narrower than a window is in it several times: added in turn, the sum is the same every time.
             for seen in range(0, window, width):
                 turn = slice(seen, seen + width)
